@@ -1,0 +1,15 @@
+//! Small things that every room needs and that know nothing of Redis: strict number parsing and
+//! formatting, a seeded generator, and the two kinds of time.
+//!
+//! Nothing here reads a clock or the operating system's random source; both come in from outside,
+//! so that everything built on top can be replayed from a seed.
+
+mod num;
+mod prng;
+mod time;
+
+pub use num::{
+    I64_MAX_LEN, format_f64, format_f64_fixed17, parse_f64, parse_i64, parse_u64, push_i64,
+};
+pub use prng::Prng;
+pub use time::{MonoMs, UnixMs};
