@@ -1,1 +1,86 @@
-//! (to be written)
+//! A whole data node without I/O: sessions, admission, execution, the log, the gate, pub/sub,
+//! blocking.
+//!
+//! [`Node`] is shared by all workers and jobs. A worker feeds the requests of its connections to
+//! [`Node::handle`] and sends what that writes. Sockets, threads, files and clocks are on the other
+//! side: what the node needs of them it asks of a [`Host`], and other workers' connections are
+//! reached only through [`Mailbox`]es. See `ARCHITECTURE.md` for the way of a write.
+
+mod apply;
+mod block;
+mod client;
+pub mod command;
+mod exec;
+mod gate;
+mod host;
+mod mailbox;
+mod node;
+mod propagate;
+mod pubsub;
+mod registry;
+mod serve;
+mod session;
+mod settings;
+mod slowlog;
+mod stats;
+mod worker;
+
+pub use apply::StreamApplier;
+pub use block::{Blocked, Blocking};
+pub use client::{ClientInfo, ClientKind, ClientNames, Clients};
+pub use exec::Next;
+pub use gate::Gate;
+pub use host::{Host, ProcessFacts, ShutdownHow};
+pub use mailbox::{Mailbox, Message};
+pub use node::{Node, NodeOptions, Persistence, Role};
+pub use pubsub::PubSub;
+pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
+pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};
+pub use session::{Multi, ReplyMode, Session, Watch};
+pub use settings::Settings;
+pub use slowlog::{LatencyMonitor, SlowEntry, SlowLog};
+pub use stats::{CommandStat, Stats, WorkerStats};
+pub use worker::{Now, Worker};
+
+use commands::CommandError;
+use resp::{Args, Reply};
+use std::sync::{Mutex, MutexGuard};
+
+/// What a command of the node itself works with.
+pub struct NodeCtx<'a, 'k> {
+    /// The node.
+    pub node: &'a Node,
+    /// The worker that runs the command.
+    pub worker: &'a mut Worker,
+    /// The connection.
+    pub session: &'a mut Session,
+    /// The keys. Held are: those of the command's key specs, all with `ALL_STRIPES`, else none or
+    /// (inside EXEC) all. The keyspace must be reached through this alone.
+    pub keys: &'a mut keyspace::Keys<'k>,
+    /// Where the reply goes.
+    pub reply: &'a mut Reply,
+    /// True inside EXEC.
+    pub in_exec: bool,
+}
+
+/// What is to happen after a command of the node itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum After {
+    /// Nothing special.
+    #[default]
+    Done,
+    /// The command goes on the log as it is.
+    Propagate,
+    /// The connection waits; no reply was written.
+    Blocked,
+    /// The connection ends after its replies.
+    Close,
+}
+
+/// A function of the node's own commands.
+pub type NodeFn = fn(&mut NodeCtx<'_, '_>, &Args<'_>) -> Result<After, CommandError>;
+
+/// Takes a lock. A thread that panicked while it held one has aborted the process.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

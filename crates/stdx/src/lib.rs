@@ -4,10 +4,12 @@
 //! Nothing here reads a clock or the operating system's random source; both come in from outside,
 //! so that everything built on top can be replayed from a seed.
 
+mod glob;
 mod num;
 mod prng;
 mod time;
 
+pub use glob::glob_match;
 pub use num::{
     I64_MAX_LEN, format_f64, format_f64_fixed17, parse_f64, parse_i64, parse_u64, push_i64,
 };

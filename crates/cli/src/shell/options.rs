@@ -1,0 +1,265 @@
+//! The client's command line, in redis-cli's form: options first, then the command and its
+//! arguments, which are taken as they are even when they begin with a dash.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Path of a unix socket, instead of host and port.
+    pub socket: Option<OsString>,
+    /// Password, from `-a`, `-u` or REDISCLI_AUTH.
+    pub password: Option<Vec<u8>>,
+    /// True if the password was on the command line, where others can read it.
+    pub password_in_arguments: bool,
+    /// ACL user; without one the default user is meant.
+    pub user: Option<Vec<u8>>,
+    /// Database index, as given.
+    pub db: i64,
+    /// 2 or 3 if asked for; otherwise the server's default (2) and no HELLO is sent.
+    pub protocol: Option<u8>,
+    /// Keep quiet about passwords on the command line.
+    pub no_auth_warning: bool,
+    /// How often to run the command; negative means for ever.
+    pub repeat: i64,
+    /// Pause between repetitions, in seconds.
+    pub interval: f64,
+    /// Take the last argument from standard input.
+    pub last_argument_from_stdin: bool,
+    /// Exit with 1 when the command answers an error.
+    pub error_exit: bool,
+    /// `--raw` (true), `--no-raw` (false), or by what standard output is.
+    pub raw: Option<bool>,
+    /// What stands between the elements of a raw reply.
+    pub delimiter: Vec<u8>,
+    /// Show messages that nobody asked for; by default on a terminal only.
+    pub show_pushes: Option<bool>,
+    /// The command and its arguments; empty means prompt or standard input.
+    pub command: Vec<Vec<u8>>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            host: "127.0.0.1".into(),
+            port: 6379,
+            socket: None,
+            password: None,
+            password_in_arguments: false,
+            user: None,
+            db: 0,
+            protocol: None,
+            no_auth_warning: false,
+            repeat: 1,
+            interval: 0.0,
+            last_argument_from_stdin: false,
+            error_exit: false,
+            raw: None,
+            delimiter: b"\n".to_vec(),
+            show_pushes: None,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// What the command line turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parsed {
+    /// Go on with these.
+    Run(Box<Options>),
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+}
+
+/// Reads the command line; `auth_env` is the value of REDISCLI_AUTH.
+/// The error is what to print, in redis-cli's words.
+pub fn parse(args: Vec<OsString>, auth_env: Option<OsString>) -> Result<Parsed, String> {
+    let mut options = Options { password: auth_env.map(OsString::into_vec), ..Options::default() };
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let Some(name) = arg.to_str().filter(|name| name.starts_with('-')).map(str::to_owned)
+        else {
+            options.command.push(arg.into_vec());
+            options.command.extend(args.map(OsString::into_vec));
+            break;
+        };
+        match name.as_str() {
+            "--help" => return Ok(Parsed::Help),
+            "-v" | "--version" => return Ok(Parsed::Version),
+            _ if flag(&mut options, &name) => {}
+            _ => {
+                let value = args.next().ok_or_else(|| unrecognized(&name))?;
+                with_value(&mut options, &name, value)?;
+            }
+        }
+    }
+    Ok(Parsed::Run(Box::new(options)))
+}
+
+fn unrecognized(name: &str) -> String {
+    format!("Unrecognized option or bad number of args for: '{name}'")
+}
+
+/// Options without a value. False if `name` is none of them.
+fn flag(options: &mut Options, name: &str) -> bool {
+    match name {
+        "-2" => options.protocol = Some(2),
+        "-3" => options.protocol = Some(3),
+        "-x" => options.last_argument_from_stdin = true,
+        "-e" => options.error_exit = true,
+        "--raw" => options.raw = Some(true),
+        "--no-raw" => options.raw = Some(false),
+        "--no-auth-warning" => options.no_auth_warning = true,
+        _ => return false,
+    }
+    true
+}
+
+fn with_value(options: &mut Options, name: &str, value: OsString) -> Result<(), String> {
+    let text = value.to_string_lossy().into_owned();
+    match name {
+        "-h" => options.host = text,
+        "-p" => {
+            options.port = text.parse().map_err(|_| "Invalid server port.".to_owned())?;
+        }
+        "-s" => options.socket = Some(value),
+        "-a" | "--pass" => {
+            options.password = Some(value.into_vec());
+            options.password_in_arguments = true;
+        }
+        "--user" => options.user = Some(value.into_vec()),
+        "-u" => uri(options, &text)?,
+        "-n" => options.db = leading_number(&text),
+        "-r" => options.repeat = leading_number(&text),
+        "-i" => options.interval = text.parse().unwrap_or(0.0),
+        "-d" => options.delimiter = value.as_bytes().to_vec(),
+        "--show-pushes" => {
+            options.show_pushes = Some(text.starts_with(['y', 'Y']));
+        }
+        _ => return Err(unrecognized(name)),
+    }
+    Ok(())
+}
+
+/// The number that a text begins with, 0 if there is none: redis-cli does not look further either.
+fn leading_number(text: &str) -> i64 {
+    let text = text.trim_start();
+    let digits = text
+        .char_indices()
+        .find(|&(at, c)| !(c.is_ascii_digit() || (at == 0 && (c == '-' || c == '+'))))
+        .map_or(text.len(), |(at, _)| at);
+    text[..digits].parse().unwrap_or(0)
+}
+
+/// `redis://[[user]:password@]host[:port][/db]`.
+fn uri(options: &mut Options, uri: &str) -> Result<(), String> {
+    let Some(rest) = uri.strip_prefix("redis://") else {
+        return Err("Invalid URI scheme (only redis:// is understood)".into());
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = match authority.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let (user, password) = credentials.split_once(':').unwrap_or(("", credentials));
+            options.user = (!user.is_empty()).then(|| percent_decoded(user));
+            options.password = Some(percent_decoded(password));
+            options.password_in_arguments = true;
+            host
+        }
+        None => authority,
+    };
+    // The port follows the last colon, unless that colon belongs to an IPv6 address in brackets.
+    let (host, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, ""),
+    };
+    if !host.is_empty() {
+        options.host = host.trim_start_matches('[').trim_end_matches(']').into();
+    }
+    if !port.is_empty() {
+        options.port = port.parse().map_err(|_| "Invalid server port.".to_owned())?;
+    }
+    if !path.is_empty() {
+        options.db = leading_number(path);
+    }
+    Ok(())
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &[&str]) -> Result<Options, String> {
+        match parse(line.iter().map(OsString::from).collect(), None)? {
+            Parsed::Run(options) => Ok(*options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_command() {
+        let options = run(&["-h", "a", "-p", "7", "-3", "-n", "2x", "set", "-k", "--raw"]).unwrap();
+        assert_eq!((options.host.as_str(), options.port, options.db), ("a", 7, 2));
+        assert_eq!(options.protocol, Some(3));
+        assert_eq!(options.command, [&b"set"[..], b"-k", b"--raw"]);
+        assert_eq!(options.raw, None);
+    }
+
+    #[test]
+    fn passwords() {
+        let parsed = parse(vec!["ping".into()], Some("env".into())).unwrap();
+        let Parsed::Run(options) = parsed else { panic!() };
+        assert_eq!(options.password.as_deref(), Some(&b"env"[..]));
+        assert!(!options.password_in_arguments);
+        let options = run(&["--user", "u", "-a", "p"]).unwrap();
+        assert_eq!(options.password.as_deref(), Some(&b"p"[..]));
+        assert!(options.password_in_arguments);
+    }
+
+    #[test]
+    fn uris() {
+        let options = run(&["-u", "redis://me:p%40ss@[::1]:7000/3"]).unwrap();
+        assert_eq!((options.host.as_str(), options.port, options.db), ("::1", 7000, 3));
+        assert_eq!(options.user.as_deref(), Some(&b"me"[..]));
+        assert_eq!(options.password.as_deref(), Some(&b"p@ss"[..]));
+        let options = run(&["-u", "redis://h"]).unwrap();
+        assert_eq!((options.host.as_str(), options.port), ("h", 6379));
+        assert!(run(&["-u", "http://h"]).is_err());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, name) in [(&["-foo"][..], "-foo"), (&["-p"], "-p"), (&["--foo", "x"], "--foo")] {
+            assert_eq!(
+                run(line).unwrap_err(),
+                format!("Unrecognized option or bad number of args for: '{name}'")
+            );
+        }
+        assert_eq!(run(&["-p", "70000"]).unwrap_err(), "Invalid server port.");
+    }
+}

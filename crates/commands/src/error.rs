@@ -1,0 +1,75 @@
+//! Errors that a command answers with, in Redis's words.
+
+use keyspace::WrongType;
+use std::borrow::Cow;
+
+/// The text of an error reply, its code (`ERR`, `WRONGTYPE` …) first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, str>);
+
+impl CommandError {
+    /// The key holds a value of another type.
+    pub const WRONG_TYPE: CommandError = CommandError::new(
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+    );
+    /// The arguments make no sense together.
+    pub const SYNTAX: CommandError = CommandError::new("ERR syntax error");
+    /// An argument that should be a 64-bit integer is not.
+    pub const NOT_INTEGER: CommandError =
+        CommandError::new("ERR value is not an integer or out of range");
+    /// An argument that should be a double is not.
+    pub const NOT_FLOAT: CommandError = CommandError::new("ERR value is not a valid float");
+    /// The key is not there and must be.
+    pub const NO_SUCH_KEY: CommandError = CommandError::new("ERR no such key");
+    /// An index beyond the ends.
+    pub const INDEX_OUT_OF_RANGE: CommandError = CommandError::new("ERR index out of range");
+    /// A number beyond its bounds.
+    pub const OUT_OF_RANGE: CommandError = CommandError::new("ERR value is out of range");
+    /// A number that must not be negative is.
+    pub const NOT_POSITIVE: CommandError =
+        CommandError::new("ERR value is out of range, must be positive");
+    /// A string would grow beyond `proto-max-bulk-len`.
+    pub const STRING_TOO_LONG: CommandError =
+        CommandError::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    /// No such database.
+    pub const DB_INDEX: CommandError = CommandError::new("ERR DB index is out of range");
+
+    /// An error with a fixed text.
+    pub const fn new(text: &'static str) -> CommandError {
+        CommandError(Cow::Borrowed(text))
+    }
+
+    /// An error whose text is made for the case.
+    pub fn owned(text: String) -> CommandError {
+        CommandError(Cow::Owned(text))
+    }
+
+    /// `ERR wrong number of arguments for 'NAME' command`.
+    pub fn arity(name: &str) -> CommandError {
+        CommandError::owned(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// `ERR invalid expire time in 'NAME' command`.
+    pub fn invalid_expire(name: &str) -> CommandError {
+        CommandError::owned(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<WrongType> for CommandError {
+    fn from(_: WrongType) -> CommandError {
+        CommandError::WRONG_TYPE
+    }
+}
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CommandError {}

@@ -1,0 +1,96 @@
+//! Copies of entries, for COPY.
+//!
+//! A twin has its original's encoding, also where the thresholds in force would choose another:
+//! so the copies are built under thresholds that leave no choice.
+
+use structures::{
+    Entry, Hash, Limits, List, ListNode, ListNodeOwned, Listpack, Set, SetRepr, Value, ValueRef,
+    Zset,
+};
+
+/// Thresholds under which everything stays packed.
+const ROOMY: Limits = Limits {
+    hash_max_listpack_entries: usize::MAX,
+    hash_max_listpack_value: usize::MAX,
+    list_max_listpack_size: -2,
+    list_compress_depth: 0,
+    set_max_intset_entries: usize::MAX,
+    set_max_listpack_entries: usize::MAX,
+    set_max_listpack_value: usize::MAX,
+    zset_max_listpack_entries: usize::MAX,
+    zset_max_listpack_value: usize::MAX,
+    quicklist_packed_threshold: 1 << 30,
+};
+
+/// Thresholds under which nothing stays packed.
+const TIGHT: Limits = Limits {
+    hash_max_listpack_entries: 0,
+    hash_max_listpack_value: 0,
+    set_max_intset_entries: 0,
+    set_max_listpack_entries: 0,
+    set_max_listpack_value: 0,
+    zset_max_listpack_entries: 0,
+    zset_max_listpack_value: 0,
+    ..ROOMY
+};
+
+/// A copy of an entry under another key: same value, same encoding, same expiry time.
+pub(super) fn twin(entry: &Entry, key: &[u8], limits: &Limits) -> Entry {
+    let value = match entry.value() {
+        ValueRef::Str(text) => return text.with(|text| Entry::new_str(key, text, entry.stamp())),
+        ValueRef::List(list) => Value::List(Box::new(twin_list(list, limits))),
+        ValueRef::Set(set) => Value::Set(Box::new(twin_set(set))),
+        ValueRef::Hash(hash) => Value::Hash(Box::new(twin_hash(hash))),
+        ValueRef::Zset(zset) => Value::Zset(Box::new(twin_zset(zset))),
+    };
+    Entry::new(key, value, entry.stamp())
+}
+
+fn twin_list(list: &List, limits: &Limits) -> List {
+    let mut twin = List::new();
+    for node in list.nodes() {
+        let node = match node {
+            ListNode::Plain(bytes) => ListNodeOwned::Plain(bytes.to_vec()),
+            ListNode::Packed(bytes) => ListNodeOwned::Packed(
+                Listpack::from_bytes(bytes.to_vec()).expect("a list's own listpack is sound"),
+            ),
+        };
+        twin.push_node(node, limits);
+    }
+    twin
+}
+
+fn twin_set(set: &Set) -> Set {
+    if let SetRepr::Listpack(pack) = set.repr() {
+        let mut copy = Listpack::new();
+        pack.iter().for_each(|elem| copy.push_elem(elem));
+        return Set::from_listpack(copy, &ROOMY).expect("a set has each member once");
+    }
+    let limits = if set.encoding() == "intset" { &ROOMY } else { &TIGHT };
+    let mut twin = Set::new();
+    twin.reserve(set.len(), limits);
+    for member in set.iter() {
+        member.with(|member| twin.add(member, limits));
+    }
+    twin
+}
+
+fn twin_hash(hash: &Hash) -> Hash {
+    let limits = if hash.as_listpack().is_some() { &ROOMY } else { &TIGHT };
+    let mut twin = Hash::new();
+    twin.reserve(hash.len(), limits);
+    for (field, value) in hash.iter() {
+        field.with(|field| value.with(|value| twin.set(field, value, limits)));
+    }
+    twin
+}
+
+fn twin_zset(zset: &Zset) -> Zset {
+    let limits = if zset.as_listpack().is_some() { &ROOMY } else { &TIGHT };
+    let mut twin = Zset::new();
+    twin.reserve(zset.len(), 0, limits);
+    for (member, score) in zset.iter() {
+        member.with(|member| twin.insert(member, score, limits));
+    }
+    twin
+}

@@ -1,0 +1,75 @@
+//! The reference page of directives, made from the table.
+
+use std::fmt::Write;
+
+use crate::directives::{DIRECTIVES, Directive, Kind, Mutability};
+
+/// A Markdown page with one table per group.
+pub fn reference_page() -> String {
+    let mut out = String::from(
+        "# Directives\n\n\
+         Every directive of a data server, by topic. A file holds `name value` lines; on the command \
+         line they are `--name value`; CONFIG SET changes those marked *runtime*. Directives marked \
+         **no effect** are accepted, shown and rewritten so that existing files and clients work, but \
+         nothing acts on them yet.\n",
+    );
+    let mut group = "";
+    for row in DIRECTIVES {
+        if row.group != group {
+            group = row.group;
+            let _ = write!(
+                out,
+                "\n## {group}\n\n| name | value | default | changes | meaning |\n\
+                 |---|---|---|---|---|\n"
+            );
+        }
+        out.push_str(&table_row(row));
+    }
+    out
+}
+
+fn table_row(row: &Directive) -> String {
+    let name = match row.alias {
+        Some(alias) => format!("`{}` (also `{alias}`)", row.name),
+        None => format!("`{}`", row.name),
+    };
+    let default = match row.default {
+        "" => "–".to_string(),
+        text => format!("`{text}`"),
+    };
+    let changes = match row.mutability {
+        Mutability::Runtime => "runtime",
+        Mutability::AtStart => "at start",
+        Mutability::Protected => "runtime, protected",
+    };
+    let mut meaning = row.doc.to_string();
+    if row.is_without_effect() {
+        meaning.push_str(" **no effect**");
+    }
+    if row.is_hidden() {
+        meaning.push_str(" (not listed by patterns)");
+    }
+    format!("| {name} | {} | {default} | {changes} | {meaning} |\n", value_text(row))
+}
+
+/// How a value is written, for people.
+fn value_text(row: &Directive) -> String {
+    let upto = |max: u64| match max {
+        u64::MAX => "…".to_string(),
+        max if max == i64::MAX as u64 => "…".to_string(),
+        max => format!("to {max}"),
+    };
+    match row.kind {
+        Kind::Bool | Kind::OnlyInFile(_) => "yes, no".into(),
+        Kind::Int(min, max) => format!("number {min} {}", upto(max)),
+        Kind::Capped(min, max) => format!("number, capped to {min} to {max}"),
+        Kind::Memory(min, max) => format!("size {min} {}", upto(max)),
+        Kind::MemoryRaised(floor, _) => format!("size, raised to {floor}"),
+        Kind::MemoryOrPercent => "size, or n% of `maxmemory`".into(),
+        Kind::Octal(min, max) => format!("octal {min:o} to {max:o}"),
+        Kind::Choice => row.choices().join(", "),
+        Kind::Text { .. } => "text".into(),
+        Kind::Letters => "letters".into(),
+        Kind::Words(words) => words.into(),
+    }
+}

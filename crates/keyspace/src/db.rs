@@ -1,0 +1,206 @@
+//! One stripe's part of one database: table, expiry index, and the snapshot's position in it.
+//!
+//! Every change of an entry goes through here, so that a running snapshot sees the old state first
+//! and the count of volatile keys stays right.
+
+use crate::expire::ExpireIndex;
+use crate::snapshot::{StripePass, TablePass};
+use structures::{Entry, Table};
+
+/// What happens to a key's expiry time when its value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTtl {
+    /// The key lives on without one.
+    Clear,
+    /// It stays as it was.
+    Keep,
+    /// It becomes this Unix time in milliseconds.
+    At(i64),
+}
+
+/// One stripe's part of one database.
+#[derive(Default)]
+pub struct DbStripe {
+    pub(crate) table: Table<Entry>,
+    pub(crate) expires: ExpireIndex,
+    /// Keys that have an expiry time.
+    pub(crate) volatile: usize,
+    pub(crate) pass: Option<TablePass>,
+}
+
+impl DbStripe {
+    /// Keys, expired ones that nobody has removed yet included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// True without any key.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// Keys that have an expiry time.
+    pub fn volatile(&self) -> usize {
+        self.volatile
+    }
+
+    /// The table, for reading.
+    pub fn table(&self) -> &Table<Entry> {
+        &self.table
+    }
+
+    /// The expiry index, for reading.
+    pub fn expires(&self) -> &ExpireIndex {
+        &self.expires
+    }
+
+    /// The entry, for reading.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.table.get(hash, key)
+    }
+
+    /// The entry, for a change of its access bits only: not a write for the snapshot.
+    #[inline]
+    pub(crate) fn get_touch(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
+        self.table.get_mut(hash, key)
+    }
+
+    /// The entry, for writing.
+    #[inline]
+    pub(crate) fn get_write(&mut self, hash: u64, key: &[u8], pass: &mut Option<StripePass>) -> Option<&mut Entry> {
+        let entry = self.table.get_mut(hash, key)?;
+        if let (Some(stripe), Some(table)) = (pass, &self.pass)
+            && !table.reached(hash)
+            && !entry.mark()
+        {
+            stripe.hand_over(table.db_at_start, entry);
+            entry.set_mark(true);
+        }
+        Some(entry)
+    }
+
+    /// Adds an entry whose key is not there.
+    pub(crate) fn insert(&mut self, hash: u64, mut entry: Entry) -> &mut Entry {
+        entry.set_mark(self.pass.is_some_and(|pass| !pass.reached(hash)));
+        if let Some(at) = entry.stamp() {
+            self.volatile += 1;
+            self.expires.insert(at, hash);
+        }
+        self.table.insert_new(hash, entry)
+    }
+
+    /// Takes an entry out.
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8], pass: &mut Option<StripePass>) -> Option<Entry> {
+        let mut entry = self.table.remove(hash, key)?;
+        self.after_removal(hash, &mut entry, pass);
+        Some(entry)
+    }
+
+    fn after_removal(&mut self, hash: u64, entry: &mut Entry, pass: &mut Option<StripePass>) {
+        if let (Some(stripe), Some(table)) = (pass, &self.pass)
+            && !table.reached(hash)
+            && !entry.mark()
+        {
+            stripe.hand_over(table.db_at_start, entry);
+        }
+        entry.set_mark(false);
+        if entry.stamp().is_some() {
+            self.volatile -= 1;
+        }
+    }
+
+    /// Sets or clears the expiry time of an entry got by [`DbStripe::get_write`].
+    pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>) -> bool {
+        let Some(entry) = self.table.get_mut(hash, key) else { return false };
+        let old = entry.stamp();
+        entry.set_stamp(at);
+        match (old, at) {
+            (None, Some(_)) => self.volatile += 1,
+            (Some(_), None) => self.volatile -= 1,
+            _ => {}
+        }
+        if let Some(at) = at {
+            // A longer life needs no new note: the old one puts the key back when its tick comes.
+            if old.is_none_or(|old| at < old) {
+                self.expires.insert(at, hash);
+            }
+        }
+        true
+    }
+
+    /// Sets a string, in place where the key holds one. Returns true if the key is new.
+    pub(crate) fn set_str(&mut self, hash: u64, key: &[u8], value: &[u8], ttl: SetTtl, pass: &mut Option<StripePass>) -> bool {
+        match self.get_write(hash, key, pass) {
+            Some(entry) => {
+                entry.replace_str(value, true);
+                match ttl {
+                    SetTtl::Keep => {}
+                    SetTtl::Clear if entry.stamp().is_none() => {}
+                    SetTtl::Clear => {
+                        self.set_expire(hash, key, None);
+                    }
+                    SetTtl::At(at) => {
+                        self.set_expire(hash, key, Some(at));
+                    }
+                }
+                false
+            }
+            None => {
+                let at = if let SetTtl::At(at) = ttl { Some(at) } else { None };
+                self.insert(hash, Entry::new_str(key, value, at));
+                true
+            }
+        }
+    }
+
+    /// Removes the keys of one due note of the index whose time is at or before `now` into `out`;
+    /// keys that live longer are noted again. False when nothing is due.
+    pub(crate) fn expire_one(&mut self, now: i64, pass: &mut Option<StripePass>, out: &mut Vec<Entry>) -> bool {
+        let Some(low) = self.expires.pop_due(now) else { return false };
+        let before = out.len();
+        let mut again: Vec<(i64, u64)> = Vec::new();
+        self.table.extract_if_hash32(
+            low,
+            &mut |entry: &Entry| match entry.stamp() {
+                Some(at) if at <= now => true,
+                Some(at) => {
+                    again.push((at, structures::hash::hash_bytes(entry.key())));
+                    false
+                }
+                None => false,
+            },
+            out,
+        );
+        for (at, hash) in again {
+            self.expires.insert(at, hash);
+        }
+        for entry in &mut out[before..] {
+            let hash = structures::hash::hash_bytes(entry.key());
+            self.after_removal(hash, entry, pass);
+        }
+        true
+    }
+
+    /// Rebuilds the index when most of its notes are stale.
+    pub(crate) fn compact_expires(&mut self) {
+        if self.expires.len() < 4096 || self.expires.len() < self.volatile * 3 {
+            return;
+        }
+        self.expires.clear();
+        let mut notes = Vec::with_capacity(self.volatile);
+        for entry in self.table.iter() {
+            if let Some(at) = entry.stamp() {
+                notes.push((at, structures::hash::hash_bytes(entry.key())));
+            }
+        }
+        for (at, hash) in notes {
+            self.expires.insert(at, hash);
+        }
+    }
+
+    /// Bytes of the table and index, without the entries.
+    pub fn overhead(&self) -> usize {
+        self.table.mem_usage() + self.expires.mem_usage()
+    }
+}

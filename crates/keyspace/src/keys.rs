@@ -1,0 +1,516 @@
+//! What a command sees of the keyspace: keys of one database, by the stripes that it holds.
+
+use crate::changes::{Change, Changes, EventClass, KeyEvent};
+use crate::db::SetTtl;
+use crate::stripe::{Held, Keyspace, StripeData};
+use stdx::UnixMs;
+use structures::hash::hash_bytes;
+use structures::{Entry, Hash, List, Set, StrRef, Value, ValueRef, Zset};
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// What is done about a key whose time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpireRule {
+    /// It is removed, and the removal goes on the log: a master.
+    Remove,
+    /// It is not seen, but stays: a replica's own clients, or while writes are paused.
+    Hide,
+    /// It is seen: commands from the master, and while loading.
+    Ignore,
+}
+
+/// What the access field of a key is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// Seconds of the last access, modulo 2^24.
+    Lru,
+    /// A logarithmic counter of accesses and the minute of its last decay.
+    Lfu,
+}
+
+/// How the keys are looked at, the same for a whole command.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyOptions {
+    /// The time of the command.
+    pub now: UnixMs,
+    /// What is done about keys whose time has come.
+    pub expire: ExpireRule,
+    /// Classes of events that somebody wants.
+    pub notify: u32,
+    /// False for CLIENT NO-TOUCH and for commands that only look.
+    pub touch: bool,
+    /// What the access field means.
+    pub policy: MemoryPolicy,
+}
+
+/// Keys of the database [`Keys::db`], and the account of what changes.
+pub struct Keys<'a> {
+    held: Held<'a>,
+    /// Index of the database that the methods work on.
+    pub db: usize,
+    /// How keys are looked at.
+    pub options: KeyOptions,
+    /// What has changed so far.
+    pub changes: Changes,
+}
+
+/// Values with more elements than this are freed elsewhere.
+const TRASH_ELEMENTS: usize = 64;
+
+fn effort_to_free(entry: &Entry) -> usize {
+    match entry.value() {
+        ValueRef::Str(StrRef::Paged(text)) => text.len() >> 14,
+        ValueRef::Str(_) => 1,
+        ValueRef::List(list) => list.len() / 16,
+        ValueRef::Set(set) => set.len(),
+        ValueRef::Hash(hash) => hash.len(),
+        ValueRef::Zset(zset) => zset.len(),
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// Looks at database `db` through held stripes.
+    pub fn new(held: Held<'a>, db: usize, options: KeyOptions) -> Keys<'a> {
+        Keys { held, db, options, changes: Changes::default() }
+    }
+
+    /// The keyspace as a whole.
+    pub fn space(&self) -> &'a Keyspace {
+        self.held.space()
+    }
+
+    /// The held stripes.
+    pub fn held(&mut self) -> &mut Held<'a> {
+        &mut self.held
+    }
+
+    /// Ends the command: lets the stripes go and returns the account.
+    pub fn finish(self) -> Changes {
+        self.changes
+    }
+
+    #[inline]
+    fn locate(&mut self, key: &[u8]) -> (u64, &mut StripeData) {
+        let hash = hash_bytes(key);
+        let stripe = self.held.space().stripe_of_hash(hash, key);
+        (hash, self.held.stripe(stripe))
+    }
+
+    /// True if the key may be seen; removes it first if its time has come and that is our task.
+    #[inline]
+    fn alive(&mut self, key: &[u8]) -> Option<u64> {
+        let (now, db) = (self.options.now.0, self.db);
+        let (hash, stripe) = self.locate(key);
+        let entry = stripe.dbs[db].get(hash, key)?;
+        match entry.stamp() {
+            Some(at) if at <= now => self.expire_now(hash, key),
+            _ => Some(hash),
+        }
+    }
+
+    #[cold]
+    fn expire_now(&mut self, hash: u64, key: &[u8]) -> Option<u64> {
+        match self.options.expire {
+            ExpireRule::Ignore => Some(hash),
+            ExpireRule::Hide => None,
+            ExpireRule::Remove => {
+                let db = self.db;
+                let (_, stripe) = self.locate(key);
+                let entry = stripe.dbs[db].remove(hash, key, &mut stripe.pass);
+                stripe.stats.expired += 1;
+                stripe.touch(db, key);
+                self.changes.implied.push(Change::Expired { db, key: Box::from(key) });
+                self.notify(EventClass::EXPIRED, "expired", key);
+                if let Some(entry) = entry {
+                    self.discard(entry);
+                }
+                None
+            }
+        }
+    }
+
+    fn discard(&mut self, entry: Entry) {
+        if effort_to_free(&entry) > TRASH_ELEMENTS {
+            self.changes.trash.push(entry);
+        }
+    }
+
+    // ---- reading -------------------------------------------------------------------------
+
+    /// The entry of a key, for a read that counts as an access.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let alive = self.alive(key);
+        let (options, db) = (self.options, self.db);
+        if alive.is_none() && options.notify & EventClass::KEY_MISS.0 != 0 {
+            self.notify(EventClass::KEY_MISS, "keymiss", key);
+        }
+        let (hash, stripe) = self.locate(key);
+        if alive.is_none() {
+            stripe.stats.misses += 1;
+            return None;
+        }
+        stripe.stats.hits += 1;
+        let entry = stripe.dbs[db].get_touch(hash, key)?;
+        if options.touch {
+            touch_access(entry, &options);
+        }
+        Some(entry)
+    }
+
+    /// As [`Keys::read`] for a read that counts in the statistics but does not make the key look
+    /// used (EXISTS, TYPE, TTL …).
+    pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
+        let touch = std::mem::replace(&mut self.options.touch, false);
+        let found = self.read(key).is_some();
+        self.options.touch = touch;
+        if found { self.peek(key) } else { None }
+    }
+
+    /// The entry of a key, for a look that leaves no trace (OBJECT, and before a write).
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.alive(key)?;
+        let db = self.db;
+        let (_, stripe) = self.locate(key);
+        stripe.dbs[db].get(hash, key)
+    }
+
+    /// True if the key is there. Does not count as an access.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.alive(key).is_some()
+    }
+
+    /// The value of a key.
+    pub fn value(&mut self, key: &[u8]) -> Option<ValueRef<'_>> {
+        self.read(key).map(Entry::value)
+    }
+
+    /// A string value.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::Str(text)) => Ok(Some(text)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// A list value.
+    pub fn list(&mut self, key: &[u8]) -> Result<Option<&List>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::List(list)) => Ok(Some(list)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// A set value.
+    pub fn set(&mut self, key: &[u8]) -> Result<Option<&Set>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// A hash value.
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<&Hash>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// A sorted set value.
+    pub fn zset(&mut self, key: &[u8]) -> Result<Option<&Zset>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::Zset(zset)) => Ok(Some(zset)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// The key's expiry time: `None` if the key is not there, `Some(None)` if it has none.
+    pub fn expire_time(&mut self, key: &[u8]) -> Option<Option<i64>> {
+        self.peek(key).map(Entry::stamp)
+    }
+
+    // ---- writing -------------------------------------------------------------------------
+
+    /// The entry of a key, for a change of its value in place. The snapshot has the old state
+    /// when this returns. Expiry time and key must not be changed through it.
+    pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let hash = self.alive(key)?;
+        let (options, db) = (self.options, self.db);
+        let (_, stripe) = self.locate(key);
+        let StripeData { dbs, pass, .. } = stripe;
+        let entry = dbs[db].get_write(hash, key, pass)?;
+        if options.touch {
+            touch_access(entry, &options);
+        }
+        Some(entry)
+    }
+
+    /// A list to be changed.
+    pub fn list_mut(&mut self, key: &[u8]) -> Result<Option<&mut List>, WrongType> {
+        self.write(key).map(|entry| entry.list_mut().ok_or(WrongType)).transpose()
+    }
+
+    /// A set to be changed.
+    pub fn set_mut(&mut self, key: &[u8]) -> Result<Option<&mut Set>, WrongType> {
+        self.write(key).map(|entry| entry.set_mut().ok_or(WrongType)).transpose()
+    }
+
+    /// A hash to be changed.
+    pub fn hash_mut(&mut self, key: &[u8]) -> Result<Option<&mut Hash>, WrongType> {
+        self.write(key).map(|entry| entry.hash_mut().ok_or(WrongType)).transpose()
+    }
+
+    /// A sorted set to be changed.
+    pub fn zset_mut(&mut self, key: &[u8]) -> Result<Option<&mut Zset>, WrongType> {
+        self.write(key).map(|entry| entry.zset_mut().ok_or(WrongType)).transpose()
+    }
+
+    /// A list to be changed, made empty if the key is not there: the caller fills it.
+    pub fn list_or_new(&mut self, key: &[u8]) -> Result<&mut List, WrongType> {
+        self.write_or_insert(key, || Value::List(Box::new(List::new()))).list_mut().ok_or(WrongType)
+    }
+
+    /// As [`Keys::list_or_new`] for a set.
+    pub fn set_or_new(&mut self, key: &[u8]) -> Result<&mut Set, WrongType> {
+        self.write_or_insert(key, || Value::Set(Box::new(Set::new()))).set_mut().ok_or(WrongType)
+    }
+
+    /// As [`Keys::list_or_new`] for a hash.
+    pub fn hash_or_new(&mut self, key: &[u8]) -> Result<&mut Hash, WrongType> {
+        self.write_or_insert(key, || Value::Hash(Box::new(Hash::new()))).hash_mut().ok_or(WrongType)
+    }
+
+    /// As [`Keys::list_or_new`] for a sorted set.
+    pub fn zset_or_new(&mut self, key: &[u8]) -> Result<&mut Zset, WrongType> {
+        self.write_or_insert(key, || Value::Zset(Box::new(Zset::new()))).zset_mut().ok_or(WrongType)
+    }
+
+    fn write_or_insert(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> &mut Entry {
+        if self.alive(key).is_none() {
+            self.insert(Entry::new(key, make(), None));
+        }
+        self.write(key).expect("the key was found or inserted under its lock")
+    }
+
+    /// Sets a string, whatever was there. Emits no event.
+    #[inline]
+    pub fn set_string(&mut self, key: &[u8], value: &[u8], ttl: SetTtl) {
+        let existed = self.alive(key).is_some();
+        let (options, db) = (self.options, self.db);
+        let (hash, stripe) = self.locate(key);
+        let StripeData { dbs, pass, .. } = stripe;
+        let is_collection = existed
+            && dbs[db].get(hash, key).is_some_and(|entry| !matches!(entry.value(), ValueRef::Str(_)));
+        if is_collection {
+            // The old value may be big: it goes the way of all removed entries.
+            let at = match ttl {
+                SetTtl::Clear => None,
+                SetTtl::Keep => dbs[db].get(hash, key).and_then(Entry::stamp),
+                SetTtl::At(at) => Some(at),
+            };
+            if let Some(old) = dbs[db].remove(hash, key, pass) {
+                self.discard(old);
+            }
+            self.insert(Entry::new_str(key, value, at));
+        } else {
+            dbs[db].set_str(hash, key, value, ttl, pass);
+            if options.touch
+                && let Some(entry) = dbs[db].get_touch(hash, key)
+            {
+                start_access(entry, &options);
+            }
+        }
+        if !existed {
+            self.notify(EventClass::NEW, "new", key);
+        }
+    }
+
+    /// Puts a value, whatever was there. Emits no event.
+    pub fn put(&mut self, key: &[u8], value: Value, ttl: SetTtl) {
+        let at = match ttl {
+            SetTtl::Clear => None,
+            SetTtl::Keep => self.expire_time(key).flatten(),
+            SetTtl::At(at) => Some(at),
+        };
+        self.remove(key);
+        self.insert(Entry::new(key, value, at));
+    }
+
+    /// Adds an entry whose key is not there.
+    pub fn insert(&mut self, mut entry: Entry) {
+        let (options, db) = (self.options, self.db);
+        start_access(&mut entry, &options);
+        let key: Option<Box<[u8]>> =
+            (options.notify & EventClass::NEW.0 != 0).then(|| Box::from(entry.key()));
+        let hash = hash_bytes(entry.key());
+        let stripe = self.held.space().stripe_of_hash(hash, entry.key());
+        self.held.stripe(stripe).dbs[db].insert(hash, entry);
+        if let Some(key) = key {
+            self.notify(EventClass::NEW, "new", &key);
+        }
+    }
+
+    /// Takes a key out, with its value and expiry time.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.alive(key)?;
+        let db = self.db;
+        let (_, stripe) = self.locate(key);
+        stripe.dbs[db].remove(hash, key, &mut stripe.pass)
+    }
+
+    /// Removes a key; true if it was there. Emits no event.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        match self.take(key) {
+            Some(entry) => {
+                self.discard(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes a key whose collection has become empty, with the event `del`.
+    pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        let db = self.db;
+        let (hash, stripe) = self.locate(key);
+        let empty = stripe.dbs[db].get(hash, key).is_some_and(|entry| match entry.value() {
+            ValueRef::Str(_) => false,
+            ValueRef::List(list) => list.len() == 0,
+            ValueRef::Set(set) => set.len() == 0,
+            ValueRef::Hash(hash) => hash.len() == 0,
+            ValueRef::Zset(zset) => zset.len() == 0,
+        });
+        if empty {
+            stripe.dbs[db].remove(hash, key, &mut stripe.pass);
+            self.notify(EventClass::GENERIC, "del", key);
+        }
+        empty
+    }
+
+    /// Sets or clears the expiry time; true if the key is there.
+    pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        let Some(hash) = self.alive(key) else { return false };
+        let db = self.db;
+        let (_, stripe) = self.locate(key);
+        let StripeData { dbs, pass, .. } = stripe;
+        dbs[db].get_write(hash, key, pass);
+        dbs[db].set_expire(hash, key, at)
+    }
+
+    // ---- the account ---------------------------------------------------------------------
+
+    /// A key has changed: counts one change, tells watchers, wakes who waits for the key, and
+    /// publishes the event.
+    #[inline]
+    pub fn modified(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        self.changes.dirty += 1;
+        self.signal(key);
+        self.notify(class, event, key);
+    }
+
+    /// A key has changed, without count or event: tells watchers and who waits for the key.
+    #[inline]
+    pub fn signal(&mut self, key: &[u8]) {
+        let db = self.db;
+        let (_, stripe) = self.locate(key);
+        stripe.touch(db, key);
+        if !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key))) {
+            self.changes.ready.push((db, Box::from(key)));
+        }
+    }
+
+    /// Publishes an event if somebody wants its class.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        if self.options.notify & class.0 != 0 {
+            self.changes.events.push(KeyEvent { class, name, db: self.db, key: Box::from(key) });
+        }
+    }
+
+    /// Counts changes that [`Keys::modified`] did not.
+    pub fn dirty(&mut self, changes: u64) {
+        self.changes.dirty += changes;
+    }
+
+    // ---- the whole keyspace --------------------------------------------------------------
+
+    /// Runs `f` on every stripe, one after the other; those not held are taken one at a time, so
+    /// what it sees is atomic per stripe only.
+    pub fn each_stripe(&mut self, mut f: impl FnMut(&mut StripeData)) {
+        for index in 0..self.space().stripes() {
+            self.held.with_stripe(index, &mut f);
+        }
+    }
+
+    /// Runs `f` on one stripe.
+    pub fn with_stripe<R>(&mut self, index: usize, f: impl FnOnce(&mut StripeData) -> R) -> R {
+        self.held.with_stripe(index, f)
+    }
+
+    /// Empties one database or all; the stripes are all held. Returns how many keys went.
+    pub fn flush(&mut self, db: Option<usize>) -> (u64, Vec<crate::DbStripe>) {
+        let databases = self.space().databases();
+        let range = db.map_or(0..databases, |db| db..db + 1);
+        let (mut removed, mut tables) = (0, Vec::new());
+        for stripe in self.held.each() {
+            for db in range.clone() {
+                stripe.touch_all(db, None);
+                removed += stripe.dbs[db].len() as u64;
+                tables.push(stripe.flush_db(db));
+            }
+        }
+        (removed, tables)
+    }
+
+    /// Exchanges two databases; the stripes are all held. Who waits for keys of either is woken.
+    pub fn swap_dbs(&mut self, a: usize, b: usize) {
+        let mut ready = Vec::new();
+        for stripe in self.held.each() {
+            stripe.touch_all(a, Some(b));
+            stripe.touch_all(b, Some(a));
+            stripe.dbs.swap(a, b);
+            for db in [a, b] {
+                ready.extend(stripe.waited_keys(db).into_iter().map(|key| (db, key)));
+            }
+        }
+        self.changes.ready.extend(ready);
+    }
+}
+
+/// The clock of the access field: seconds, modulo 2^24.
+pub fn lru_clock(now: UnixMs) -> u32 {
+    (now.secs() & 0x00ff_ffff) as u32
+}
+
+/// Notes an access to an entry.
+#[inline]
+fn touch_access(entry: &mut Entry, options: &KeyOptions) {
+    match options.policy {
+        MemoryPolicy::Lru => entry.set_access(lru_clock(options.now)),
+        // LFU counting comes with eviction; the field keeps its start value till then.
+        MemoryPolicy::Lfu => {}
+    }
+}
+
+/// Sets the access field of a new entry. Source: redis 7.0 `object.c:createObject`
+/// (`LFU_INIT_VAL` 5).
+#[inline]
+fn start_access(entry: &mut Entry, options: &KeyOptions) {
+    match options.policy {
+        MemoryPolicy::Lru => entry.set_access(lru_clock(options.now)),
+        MemoryPolicy::Lfu => {
+            let minutes = (options.now.secs() / 60 & 0xffff) as u32;
+            entry.set_access(minutes << 8 | 5);
+        }
+    }
+}

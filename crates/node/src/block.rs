@@ -1,0 +1,339 @@
+//! Connections that wait: for elements of a key, or for replicas.
+//!
+//! A waiting connection is one object with a claim. Whoever wins the claim answers it: the push
+//! that serves it, its time-out, CLIENT UNBLOCK, its own end, or a change of role.
+
+use crate::lock;
+use crate::registry::CommandRef;
+use crate::worker::Worker;
+use crate::{Message, Node};
+use commands::{Block, Group};
+use keyspace::{Keys, StripeMask};
+use resp::{OwnedArgs, Protocol, Reply};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use stdx::UnixMs;
+
+/// What a waiting connection waits for.
+#[derive(Debug)]
+pub enum WaitFor {
+    /// Elements: the command is run again.
+    Keys {
+        /// The command.
+        command: CommandRef,
+        /// Its arguments.
+        args: OwnedArgs,
+        /// The keys.
+        block: Block,
+        /// Stripes of all its keys.
+        mask: StripeMask,
+    },
+    /// So many acknowledgements (WAIT).
+    Replicas {
+        /// Position to be acknowledged.
+        position: u64,
+    },
+}
+
+/// One waiting connection.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Its number among all that ever waited.
+    pub ticket: u64,
+    /// The connection.
+    pub client: u64,
+    /// The worker that owns it.
+    pub worker: usize,
+    /// Its database.
+    pub db: usize,
+    /// Its RESP version.
+    pub protocol: Protocol,
+    /// What it waits for.
+    pub what: WaitFor,
+    claimed: AtomicBool,
+}
+
+impl Blocked {
+    /// Wins the right to answer.
+    pub fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the right back: there was nothing to answer with.
+    pub fn unclaim(&self) {
+        self.claimed.store(false, Ordering::Release);
+    }
+}
+
+/// All waiting connections.
+#[derive(Default)]
+pub struct Blocking {
+    by_ticket: Mutex<BTreeMap<u64, Arc<Blocked>>>,
+    next: AtomicU64,
+    count: AtomicUsize,
+}
+
+impl Blocking {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// True if nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them.
+    pub fn get(&self, ticket: u64) -> Option<Arc<Blocked>> {
+        lock(&self.by_ticket).get(&ticket).cloned()
+    }
+
+    /// The one that this connection is.
+    pub fn of_client(&self, client: u64) -> Option<Arc<Blocked>> {
+        lock(&self.by_ticket).values().find(|blocked| blocked.client == client).cloned()
+    }
+
+    fn add(&self, blocked: Arc<Blocked>) {
+        let mut all = lock(&self.by_ticket);
+        all.insert(blocked.ticket, blocked);
+        self.count.store(all.len(), Ordering::Relaxed);
+    }
+
+    fn remove(&self, ticket: u64) {
+        let mut all = lock(&self.by_ticket);
+        all.remove(&ticket);
+        self.count.store(all.len(), Ordering::Relaxed);
+    }
+
+    fn all(&self) -> Vec<Arc<Blocked>> {
+        lock(&self.by_ticket).values().cloned().collect()
+    }
+}
+
+/// How a wait ends without being served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndWait {
+    /// As if the time-out had passed.
+    Timeout,
+    /// With `-UNBLOCKED`, by CLIENT UNBLOCK … ERROR or a change of role.
+    Error,
+    /// Without an answer: the connection is gone.
+    Gone,
+}
+
+impl Node {
+    /// Makes a connection wait; the stripes of the keys are held.
+    pub(crate) fn block_on_keys(
+        &self,
+        worker: &mut Worker,
+        keys: &mut Keys<'_>,
+        client: &crate::Session,
+        command: CommandRef,
+        args: OwnedArgs,
+        block: Block,
+    ) -> u64 {
+        let ticket = self.blocking.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut mask = StripeMask::default();
+        if let Some(list) = commands::keys_of(command.spec, &args.as_args()) {
+            for (at, _) in list {
+                mask.add(self.keyspace.stripe_of(args.as_args().at(at)));
+            }
+        }
+        for key in &block.keys {
+            let stripe = self.keyspace.stripe_of(key);
+            mask.add(stripe);
+            keys.held().stripe(stripe).wait_on(client.db, key, ticket);
+        }
+        if let Some(until) = block.until {
+            worker.timeouts.insert((until, ticket));
+        }
+        self.blocking.add(Arc::new(Blocked {
+            ticket,
+            client: client.id(),
+            worker: worker.index,
+            db: client.db,
+            protocol: client.protocol,
+            what: WaitFor::Keys { command, args, block, mask },
+            claimed: AtomicBool::new(false),
+        }));
+        ticket
+    }
+
+    /// Makes a connection wait for acknowledgements.
+    pub fn block_on_replicas(&self, worker: &mut Worker, client: &crate::Session, position: u64, replicas: usize, until: Option<UnixMs>) -> u64 {
+        let ticket = self.blocking.next.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(until) = until {
+            worker.timeouts.insert((until, ticket));
+        }
+        self.blocking.add(Arc::new(Blocked {
+            ticket,
+            client: client.id(),
+            worker: worker.index,
+            db: client.db,
+            protocol: client.protocol,
+            what: WaitFor::Replicas { position },
+            claimed: AtomicBool::new(false),
+        }));
+        self.gate.add(crate::gate::GateWaiter { ticket, position, replicas });
+        ticket
+    }
+
+    /// Answers the connections whose time is up; call it on the worker that owns them.
+    pub fn expire_waits(&self, worker: &mut Worker, now: UnixMs) {
+        while let Some(&(until, ticket)) = worker.timeouts.first() {
+            if until > now {
+                break;
+            }
+            worker.timeouts.pop_first();
+            if let Some(blocked) = self.blocking.get(ticket)
+                && !self.end_wait(&blocked, EndWait::Timeout)
+            {
+                // Somebody is just trying to serve it; if that comes to nothing, we are back.
+                worker.timeouts.insert((now + 1, ticket));
+            }
+        }
+    }
+
+    /// Ends a wait unserved. False if somebody else answers at this moment.
+    pub fn end_wait(&self, blocked: &Blocked, how: EndWait) -> bool {
+        if !blocked.claim() {
+            return false;
+        }
+        let mut reply = Reply::new(blocked.protocol);
+        match &blocked.what {
+            WaitFor::Keys { block, .. } => {
+                self.stop_waiting(blocked, block);
+                match how {
+                    EndWait::Timeout if block.null_array => reply.null_array(),
+                    EndWait::Timeout => reply.null(),
+                    _ => {}
+                }
+            }
+            WaitFor::Replicas { position } => {
+                self.gate.remove(blocked.ticket);
+                if how == EndWait::Timeout {
+                    reply.count(self.repl.acked_count(*position));
+                }
+            }
+        }
+        if how == EndWait::Error {
+            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        }
+        self.blocking.remove(blocked.ticket);
+        if how != EndWait::Gone {
+            self.answer(blocked, reply.into_bytes(), 0);
+        }
+        true
+    }
+
+    fn stop_waiting(&self, blocked: &Blocked, block: &Block) {
+        for key in &block.keys {
+            let mut mask = StripeMask::default();
+            mask.add(self.keyspace.stripe_of(key));
+            let stripe = self.keyspace.stripe_of(key);
+            self.keyspace.hold(mask).stripe(stripe).stop_waiting(blocked.db, key, blocked.ticket);
+        }
+    }
+
+    fn answer(&self, blocked: &Blocked, bytes: Vec<u8>, position: u64) {
+        if let Some(mailbox) = self.mailboxes.get(blocked.worker) {
+            mailbox.send(Message::Unblock { client: blocked.client, ticket: blocked.ticket, bytes, position });
+        }
+    }
+
+    /// Answers the WAITs that have enough acknowledgements.
+    pub fn open_gate(&self) {
+        for (waiter, count) in self.gate.open(|position| self.repl.acked_count(position)) {
+            let Some(blocked) = self.blocking.get(waiter.ticket) else { continue };
+            if blocked.claim() {
+                let mut reply = Reply::new(blocked.protocol);
+                reply.count(count);
+                self.blocking.remove(blocked.ticket);
+                self.answer(&blocked, reply.into_bytes(), 0);
+            }
+        }
+    }
+
+    /// A change of role ends every wait for elements (`-UNBLOCKED`). Call it without locks.
+    pub fn end_all_waits(&self) {
+        for blocked in self.blocking.all() {
+            if matches!(blocked.what, WaitFor::Keys { .. }) && blocked.claim() {
+                let WaitFor::Keys { block, .. } = &blocked.what else { continue };
+                self.stop_waiting(&blocked, block);
+                let mut reply = Reply::new(blocked.protocol);
+                reply.error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+                self.blocking.remove(blocked.ticket);
+                self.answer(&blocked, reply.into_bytes(), 0);
+            }
+        }
+    }
+
+    /// The stripes that have to be held together with `mask`, so that a push to the keys of a
+    /// command can serve those who wait for them at once.
+    pub(crate) fn mask_with_waiters(&self, keys: &mut Keys<'_>, db: usize, names: &[&[u8]]) -> StripeMask {
+        let mut mask = keys.held().mask();
+        for key in names {
+            let stripe = self.keyspace.stripe_of(key);
+            for ticket in keys.held().stripe(stripe).waiters_of(db, key) {
+                if let Some(blocked) = self.blocking.get(ticket)
+                    && let WaitFor::Keys { mask: others, .. } = &blocked.what
+                {
+                    mask.0 |= others.0;
+                }
+            }
+        }
+        mask
+    }
+
+    /// Serves those who wait for the keys in `worker.ready`, oldest first, as long as there is
+    /// something for them. Runs under the locks of the push; what they take is appended behind it.
+    pub(crate) fn serve_blocked(&self, worker: &mut Worker, keys: &mut Keys<'_>, from_master: bool) {
+        let own_db = keys.db;
+        while let Some((db, key)) = worker.ready.pop_front() {
+            let stripe = self.keyspace.stripe_of(&key);
+            if !keys.held().mask().has(stripe) {
+                continue;
+            }
+            let tickets = keys.held().stripe(stripe).waiters_of(db, &key);
+            for ticket in tickets {
+                keys.db = db;
+                let Some(blocked) = self.blocking.get(ticket) else {
+                    keys.held().stripe(stripe).stop_waiting(db, &key, ticket);
+                    continue;
+                };
+                let WaitFor::Keys { command, args, block, mask } = &blocked.what else { continue };
+                if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group) {
+                    continue;
+                }
+                if !blocked.claim() {
+                    continue;
+                }
+                let mut reply = Reply::new(blocked.protocol);
+                let served = self.run_served(worker, keys, command, args, &mut reply, from_master);
+                if !served {
+                    blocked.unclaim();
+                    continue;
+                }
+                for name in &block.keys {
+                    let at = self.keyspace.stripe_of(name);
+                    keys.held().stripe(at).stop_waiting(db, name, ticket);
+                }
+                self.blocking.remove(ticket);
+                let position = self.append_record(worker).unwrap_or(0);
+                self.answer(&blocked, reply.into_bytes(), position);
+            }
+        }
+        keys.db = own_db;
+    }
+}
+
+/// A key that has become something else serves nobody.
+fn right_type(keys: &mut Keys<'_>, key: &[u8], group: Group) -> bool {
+    match keys.peek(key).map(structures::Entry::value) {
+        Some(structures::ValueRef::List(_)) => group == Group::List,
+        Some(structures::ValueRef::Zset(_)) => group == Group::SortedSet,
+        _ => false,
+    }
+}

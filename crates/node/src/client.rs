@@ -1,0 +1,238 @@
+//! What others may know of a connection: the line of CLIENT LIST, and how to end it.
+//!
+//! The owning worker keeps [`crate::Session`]; this part is shared, and written so rarely or so
+//! cheaply (relaxed stores) that a command does not feel it.
+
+use crate::lock;
+use resp::Protocol;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+/// What a connection is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// An ordinary client.
+    Normal,
+    /// A replica that follows us.
+    Replica,
+    /// Our master.
+    Master,
+    /// Subscribed to channels.
+    Pubsub,
+}
+
+/// Names that a connection gave itself.
+#[derive(Clone, Debug, Default)]
+pub struct ClientNames {
+    /// CLIENT SETNAME.
+    pub name: String,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: String,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: String,
+    /// ACL user.
+    pub user: String,
+}
+
+/// The shared part of a connection.
+#[derive(Debug)]
+pub struct ClientInfo {
+    /// Its number, never used again.
+    pub id: u64,
+    /// Index of the worker that owns it.
+    pub worker: usize,
+    /// Peer's address, `ip:port`, or the socket's path with `:0`.
+    pub addr: String,
+    /// Our own address.
+    pub laddr: String,
+    /// File descriptor, for people only.
+    pub fd: i32,
+    /// Time of the connection, monotonic milliseconds.
+    pub created: u64,
+    /// Names.
+    pub names: Mutex<ClientNames>,
+    /// Last time that it sent something, monotonic milliseconds.
+    pub last_active: AtomicU64,
+    /// Database.
+    pub db: AtomicU32,
+    /// Index of the last command in the registry, `u32::MAX` for none.
+    pub last_command: AtomicU32,
+    /// RESP version, 2 or 3.
+    pub resp: AtomicU32,
+    /// Channels subscribed to.
+    pub subs: AtomicU32,
+    /// Patterns subscribed to.
+    pub psubs: AtomicU32,
+    /// Commands queued by MULTI, -1 outside.
+    pub multi: AtomicI64,
+    /// Bytes waiting in the query buffer.
+    pub qbuf: AtomicU64,
+    /// Bytes waiting to be sent.
+    pub omem: AtomicU64,
+    /// Blocked by a command.
+    pub blocked: AtomicBool,
+    /// Watches keys.
+    pub watching: AtomicBool,
+    /// MONITOR.
+    pub monitor: AtomicBool,
+    /// CLIENT NO-EVICT.
+    pub no_evict: AtomicBool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: AtomicBool,
+    /// Connected by a unix socket.
+    pub unix: bool,
+    /// A replica that follows us.
+    pub replica: AtomicBool,
+    /// Our master's link.
+    pub master: AtomicBool,
+    /// To be closed.
+    pub killed: AtomicBool,
+}
+
+impl ClientInfo {
+    /// A fresh connection.
+    pub fn new(id: u64, worker: usize, addr: String, laddr: String, fd: i32, unix: bool, now: u64) -> ClientInfo {
+        ClientInfo {
+            id,
+            worker,
+            addr,
+            laddr,
+            fd,
+            created: now,
+            names: Mutex::new(ClientNames { user: "default".into(), ..ClientNames::default() }),
+            last_active: AtomicU64::new(now),
+            db: AtomicU32::new(0),
+            last_command: AtomicU32::new(u32::MAX),
+            resp: AtomicU32::new(2),
+            subs: AtomicU32::new(0),
+            psubs: AtomicU32::new(0),
+            multi: AtomicI64::new(-1),
+            qbuf: AtomicU64::new(0),
+            omem: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            watching: AtomicBool::new(false),
+            monitor: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            unix,
+            replica: AtomicBool::new(false),
+            master: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+        }
+    }
+
+    /// What it is used for.
+    pub fn kind(&self) -> ClientKind {
+        if self.master.load(Relaxed) {
+            ClientKind::Master
+        } else if self.replica.load(Relaxed) && !self.monitor.load(Relaxed) {
+            ClientKind::Replica
+        } else if self.subs.load(Relaxed) + self.psubs.load(Relaxed) > 0 {
+            ClientKind::Pubsub
+        } else {
+            ClientKind::Normal
+        }
+    }
+
+    /// The protocol version.
+    pub fn protocol(&self) -> Protocol {
+        if self.resp.load(Relaxed) == 3 { Protocol::Resp3 } else { Protocol::Resp2 }
+    }
+
+    /// Its line in CLIENT LIST. Source: redis 7.2 `networking.c:catClientInfoString`.
+    pub fn line(&self, now: u64, command: &str) -> String {
+        let names = lock(&self.names).clone();
+        let mut flags = String::new();
+        for (set, letter) in [
+            (self.replica.load(Relaxed) && self.monitor.load(Relaxed), 'O'),
+            (self.replica.load(Relaxed) && !self.monitor.load(Relaxed), 'S'),
+            (self.monitor.load(Relaxed) && !self.replica.load(Relaxed), 'O'),
+            (self.master.load(Relaxed), 'M'),
+            (self.kind() == ClientKind::Pubsub, 'P'),
+            (self.multi.load(Relaxed) >= 0, 'x'),
+            (self.blocked.load(Relaxed), 'b'),
+            (self.unix, 'U'),
+            (self.no_evict.load(Relaxed), 'e'),
+            (self.no_touch.load(Relaxed), 'T'),
+        ] {
+            if set {
+                flags.push(letter);
+            }
+        }
+        if flags.is_empty() {
+            flags.push('N');
+        }
+        let (qbuf, omem) = (self.qbuf.load(Relaxed), self.omem.load(Relaxed));
+        format!(
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 \
+             multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl={} oll=0 omem={} \
+             tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+            self.id,
+            self.addr,
+            self.laddr,
+            self.fd,
+            names.name,
+            now.saturating_sub(self.created) / 1000,
+            now.saturating_sub(self.last_active.load(Relaxed)) / 1000,
+            flags,
+            self.db.load(Relaxed),
+            self.subs.load(Relaxed),
+            self.psubs.load(Relaxed),
+            self.multi.load(Relaxed),
+            qbuf,
+            omem,
+            0,
+            qbuf + omem + 512,
+            command,
+            names.user,
+            self.resp.load(Relaxed),
+            names.lib_name,
+            names.lib_ver,
+        )
+    }
+}
+
+/// All connections, by number.
+#[derive(Default)]
+pub struct Clients {
+    by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+    next_id: AtomicU64,
+}
+
+impl Clients {
+    /// The next number.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Adds a connection.
+    pub fn add(&self, info: &Arc<ClientInfo>) {
+        lock(&self.by_id).insert(info.id, Arc::clone(info));
+    }
+
+    /// Removes a connection.
+    pub fn remove(&self, id: u64) {
+        lock(&self.by_id).remove(&id);
+    }
+
+    /// One connection.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        lock(&self.by_id).get(&id).cloned()
+    }
+
+    /// All connections, oldest first.
+    pub fn all(&self) -> Vec<Arc<ClientInfo>> {
+        lock(&self.by_id).values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        lock(&self.by_id).len()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

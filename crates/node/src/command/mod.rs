@@ -1,0 +1,34 @@
+//! The node's own commands: about connections, transactions, channels and the server itself.
+
+pub mod connection;
+pub mod pubsub;
+pub mod replication;
+pub mod server;
+pub mod transactions;
+
+use crate::NodeFn;
+use commands::Command;
+
+/// The tables of all groups.
+pub const TABLES: &[&[&Command<NodeFn>]] =
+    &[connection::TABLE, transactions::TABLE, pubsub::TABLE, replication::TABLE, server::TABLE];
+
+/// The version of Redis whose behaviour clients may expect.
+pub const REDIS_VERSION: &str = "7.4.0";
+
+/// The reply to `… HELP`: a head, the lines, and HELP itself. Source: redis 7.0 `addReplyHelp`.
+pub(crate) fn help(reply: &mut resp::Reply, command: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| reply.simple(line));
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
+}
+
+/// `ERR unknown subcommand or wrong number of arguments for 'x'. Try COMMAND HELP.`
+pub(crate) fn subcommand_error(args: &resp::Args<'_>, command: &str) -> commands::CommandError {
+    let name = String::from_utf8_lossy(args.get(1).unwrap_or_default()).into_owned();
+    commands::CommandError::owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {command} HELP."
+    ))
+}

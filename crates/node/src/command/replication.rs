@@ -1,0 +1,218 @@
+//! REPLICAOF, REPLCONF, PSYNC, SYNC, ROLE, WAIT, FAILOVER.
+
+use crate::{After, Node, NodeCtx, NodeFn};
+use commands::{AclCategories, Command, CommandError, CommandSpec, Flags, Group};
+use replication::{ConnId, MasterInput, ReplicaOfOutcome, Upstream};
+use resp::Args;
+use stdx::UnixMs;
+use std::sync::atomic::Ordering;
+
+type Result = std::result::Result<After, CommandError>;
+
+/// The commands of this group.
+pub const TABLE: &[&Command<NodeFn>] = &[&REPLICAOF, &SLAVEOF, &REPLCONF, &PSYNC, &SYNC, &ROLE, &WAIT, &FAILOVER];
+
+const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
+
+/// REPLICAOF host port | NO ONE
+pub const REPLICAOF: Command<NodeFn> = Command::new(
+    CommandSpec::new("replicaof", 3, Group::Server)
+        .flags(ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING).union(Flags::ALL_STRIPES))
+        .since("5.0.0")
+        .doc("O(1)", "Makes this node follow a master, or become one."),
+    replicaof,
+);
+
+/// SLAVEOF host port | NO ONE
+pub const SLAVEOF: Command<NodeFn> = Command::new(
+    CommandSpec::new("slaveof", 3, Group::Server)
+        .flags(ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING).union(Flags::ALL_STRIPES))
+        .doc("O(1)", "The old name of REPLICAOF.")
+        .deprecated("5.0.0", "`REPLICAOF`"),
+    replicaof,
+);
+
+fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    if cx.worker.settings.config.cluster_enabled {
+        return Err(CommandError::new("ERR REPLICAOF not allowed in cluster mode."));
+    }
+    let now = cx.worker.now.mono();
+    let who = cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
+    if args.is(1, "no") && args.is(2, "one") {
+        cx.node.become_master(now, &who);
+        cx.reply.ok();
+        return Ok(After::Done);
+    }
+    if cx.session.is_replica {
+        return Err(CommandError::new("ERR Command is not valid when client is a replica."));
+    }
+    let port = stdx::parse_i64(args.at(2))
+        .ok_or(CommandError::NOT_INTEGER)?;
+    let port = u16::try_from(port).map_err(|_| CommandError::new("ERR Invalid master port"))?;
+    let host = String::from_utf8_lossy(args.at(1)).into_owned();
+    match cx.node.become_replica(now, &host, port, &who) {
+        ReplicaOfOutcome::Started => cx.reply.ok(),
+        ReplicaOfOutcome::AlreadyConnected => cx.reply.simple("OK Already connected to specified master"),
+    }
+    Ok(After::Done)
+}
+
+/// REPLCONF option value [option value ...]
+pub const REPLCONF: Command<NodeFn> = Command::new(
+    CommandSpec::new("replconf", -1, Group::Server)
+        .flags(ADMIN.union(Flags::LOADING).union(Flags::STALE).union(Flags::ALLOW_BUSY))
+        .since("3.0.0")
+        .doc("O(1)", "What a replica tells its master about itself."),
+    |cx, args| {
+        let input = MasterInput::Replconf { conn: ConnId(cx.session.id()), peer_ip: peer_ip(&cx.session.info.addr, cx.session.info.unix), args: *args };
+        feed(cx, input)
+    },
+);
+
+/// PSYNC replicationid offset
+pub const PSYNC: Command<NodeFn> = Command::new(
+    CommandSpec::new("psync", -3, Group::Server)
+        .flags(ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI))
+        .since("2.8.0")
+        .doc("Depends on the data set", "Asks to follow this node, from an offset on if possible."),
+    sync,
+);
+
+/// SYNC
+pub const SYNC: Command<NodeFn> = Command::new(
+    CommandSpec::new("sync", 1, Group::Server)
+        .flags(ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI))
+        .doc("Depends on the data set", "Asks to follow this node, from the start."),
+    sync,
+);
+
+fn sync(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let pending_output = !cx.reply.is_empty();
+    let input = MasterInput::Sync {
+        conn: ConnId(cx.session.id()),
+        peer_ip: peer_ip(&cx.session.info.addr, cx.session.info.unix),
+        args: *args,
+        pending_output,
+    };
+    feed(cx, input)
+}
+
+fn feed(cx: &mut NodeCtx<'_, '_>, input: MasterInput<'_>) -> Result {
+    // From here on the machine wants to know of this connection's end and of its newlines.
+    cx.session.is_replica = true;
+    let id = cx.session.id();
+    let close = cx.node.master_input(cx.worker.now.mono(), input, Some((id, cx.reply)));
+    let attached = cx.node.repl.master().is_replica(ConnId(id));
+    cx.session.info.replica.store(attached, Ordering::Relaxed);
+    cx.node.open_gate();
+    Ok(if close { After::Close } else { After::Done })
+}
+
+/// The peer's address without its port, empty for a unix socket.
+fn peer_ip(addr: &str, unix: bool) -> &str {
+    if unix {
+        return "";
+    }
+    let end = addr.rfind(':').unwrap_or(addr.len());
+    addr[..end].trim_start_matches('[').trim_end_matches(']')
+}
+
+/// ROLE
+pub const ROLE: Command<NodeFn> = Command::new(
+    CommandSpec::new("role", 1, Group::Server)
+        .flags(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::SENTINEL))
+        .acl(AclCategories::ADMIN.union(AclCategories::DANGEROUS))
+        .since("2.8.12")
+        .doc("O(1)", "Tells this node's place in its replication group."),
+    |cx, _| {
+        let link = cx.node.repl.link();
+        let master = cx.node.repl.master();
+        replication::role_reply(cx.worker.now.mono(), &link, &master, cx.reply);
+        Ok(After::Done)
+    },
+);
+
+/// WAIT numreplicas timeout
+pub const WAIT: Command<NodeFn> = Command::new(
+    CommandSpec::new("wait", 3, Group::Generic)
+        .flags(Flags::BLOCKING)
+        .acl(AclCategories::CONNECTION)
+        .since("3.0.0")
+        .doc("O(1)", "Waits until replicas have acknowledged the connection's writes.")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+    wait,
+);
+
+/// Source: redis 7.0 `replication.c:waitCommand`.
+fn wait(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    if cx.node.is_replica() {
+        return Err(CommandError::new(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+             configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+        ));
+    }
+    let wanted = stdx::parse_i64(args.at(1)).ok_or(CommandError::NOT_INTEGER)?;
+    let ms = stdx::parse_i64(args.at(2)).ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+    if ms < 0 {
+        return Err(CommandError::new("ERR timeout is negative"));
+    }
+    let position = cx.session.last_write;
+    let have = cx.node.repl.acked_count(position);
+    if have as i64 >= wanted || cx.in_exec {
+        cx.reply.count(have);
+        return Ok(After::Done);
+    }
+    let until = (ms > 0).then(|| UnixMs(cx.worker.now.unix().0.saturating_add(ms)));
+    let ticket = cx.node.block_on_replicas(cx.worker, cx.session, position, wanted as usize, until);
+    cx.session.waiting = Some(crate::session::Waiting { ticket });
+    cx.session.info.blocked.store(true, Ordering::Relaxed);
+    cx.node.master_input(cx.worker.now.mono(), MasterInput::RequestAcks, None);
+    cx.worker.log_grew = true;
+    // An acknowledgement may have come between the look and the wait.
+    cx.node.open_gate();
+    Ok(After::Blocked)
+}
+
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT ms]
+pub const FAILOVER: Command<NodeFn> = Command::new(
+    CommandSpec::new("failover", -1, Group::Server)
+        .flags(ADMIN.union(Flags::STALE))
+        .since("6.2.0")
+        .doc("O(1)", "Hands the role of master over to a replica."),
+    |_, _| Err(CommandError::new("ERR FAILOVER is not supported yet; use SENTINEL FAILOVER, or REPLICAOF on the nodes")),
+);
+
+impl Node {
+    /// Becomes a master. All stripe locks are held.
+    pub fn become_master(&self, now: stdx::MonoMs, who: &str) {
+        let changed = self.repl.link().replicaof_no_one(who);
+        if changed {
+            self.role.is_replica.store(false, Ordering::Release);
+            self.role.link_up.store(false, Ordering::Release);
+            self.repl.master().set_upstream(now, Upstream::None);
+            self.settings_of_role(None);
+        }
+        self.repl.wake_driver();
+    }
+
+    /// Follows a master. All stripe locks are held.
+    pub fn become_replica(&self, now: stdx::MonoMs, host: &str, port: u16, who: &str) -> ReplicaOfOutcome {
+        let outcome = self.repl.link().replicaof(now, host, port, who);
+        if outcome == ReplicaOfOutcome::Started {
+            self.role.is_replica.store(true, Ordering::Release);
+            self.role.link_up.store(false, Ordering::Release);
+            self.repl.master().set_upstream(now, Upstream::Down);
+            self.settings_of_role(Some((host, port)));
+        }
+        self.repl.wake_driver();
+        outcome
+    }
+
+    /// `replicaof` in the configuration follows the role, so that CONFIG REWRITE keeps it.
+    fn settings_of_role(&self, master: Option<(&str, u16)>) {
+        let mut config = self.settings.load().config.clone();
+        config.replicaof = master.map(|(host, port)| config::HostPort { host: host.to_string(), port });
+        self.set_config(config);
+        self.host.role_changed(master.is_some());
+    }
+}

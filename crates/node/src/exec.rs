@@ -1,0 +1,643 @@
+//! From a request to its reply: admission, locks, the run, the record on the log.
+
+use crate::registry::{CommandEntry, CommandRef, Run, registry};
+use crate::session::{Multi, ReplyMode};
+use crate::stats::bump;
+use crate::{After, Node, NodeCtx, Session, Worker, lock};
+use commands::{CommandError, Ctx, Effect, Flags, keys_of};
+use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, StripeMask};
+use resp::{Args, OwnedArgs, Reply};
+use smallvec::SmallVec;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What the connection does after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Goes on with the next request.
+    Continue,
+    /// Waits: no request is read until a message answers.
+    Blocked,
+    /// The request was not run; it is to be given again after [`crate::Message::Resume`].
+    Held,
+    /// Ends when the replies are sent.
+    Close,
+}
+
+/// Commands that are run, not queued, inside MULTI.
+fn runs_inside_multi(name: &str) -> bool {
+    matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+impl Node {
+    /// Runs one request of a connection and writes its reply.
+    pub fn handle(&self, worker: &mut Worker, session: &mut Session, args: &Args<'_>, reply: &mut Reply) -> Next {
+        if worker.settings_version != self.settings_version() {
+            worker.reload_settings(self);
+        }
+        let mark = reply.mark();
+        let next = self.process(worker, session, args, reply);
+        if !session.pushes.is_empty() {
+            let pushes = std::mem::take(&mut session.pushes);
+            let own: Vec<u8> = reply.since(mark).to_vec();
+            reply.rewind(mark);
+            reply.buffer_mut().extend_from_slice(&pushes);
+            reply.buffer_mut().extend_from_slice(&own);
+        }
+        match session.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => reply.rewind(mark),
+            ReplyMode::Skip => {
+                reply.rewind(mark);
+                session.reply_mode = ReplyMode::On;
+            }
+            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+        }
+        next
+    }
+
+    fn process(&self, worker: &mut Worker, session: &mut Session, args: &Args<'_>, reply: &mut Reply) -> Next {
+        let command = match self.find_command(args) {
+            Ok(command) => command,
+            Err(error) => return self.refuse(session, None, &error, reply),
+        };
+        if !command.spec.arity_fits(args.len()) {
+            let error = CommandError::arity(command.spec.name);
+            return self.refuse(session, Some(command), &error, reply);
+        }
+        let master = session.info.master.load(Relaxed);
+        if !master {
+            match self.admit(worker, session, command, args) {
+                Admission::Run => {}
+                Admission::Held => return Next::Held,
+                Admission::Refuse(error) => {
+                    bump(&worker.stats.commands[command.index].rejected, 1);
+                    return self.refuse(session, Some(command), &error, reply);
+                }
+            }
+        }
+        if let Some(multi) = &mut session.multi
+            && !runs_inside_multi(command.spec.name)
+        {
+            multi.queue.push((command, args.to_owned_args()));
+            session.publish_state();
+            reply.simple("QUEUED");
+            return Next::Continue;
+        }
+        if self.monitor_count.load(Relaxed) > 0 {
+            self.feed_monitors(worker, session, command, args);
+        }
+        self.execute(worker, session, command, args, reply)
+    }
+
+    fn find_command(&self, args: &Args<'_>) -> Result<CommandRef, CommandError> {
+        let Some(command) = registry().find(args.at(0)) else {
+            return Err(unknown_command(args));
+        };
+        if command.subcommands.is_empty() || args.len() < 2 {
+            return Ok(command);
+        }
+        registry().find_sub(command, args.at(1)).ok_or_else(|| {
+            let name = String::from_utf8_lossy(&args.at(1)[..args.at(1).len().min(128)]).into_owned();
+            CommandError::owned(format!(
+                "ERR unknown subcommand '{name}'. Try {} HELP.",
+                command.spec.name.to_ascii_uppercase()
+            ))
+        })
+    }
+
+    /// Answers with an error; a transaction in progress is spoilt.
+    fn refuse(&self, session: &mut Session, command: Option<CommandRef>, error: &CommandError, reply: &mut Reply) -> Next {
+        let is_exec = command.is_some_and(|command| command.spec.name == "exec");
+        if is_exec {
+            crate::command::transactions::end(self, session);
+            let text = format!("EXECABORT Transaction discarded because of: {}", error.text());
+            self.stats.count_error(&text);
+            reply.error(&text);
+            return Next::Continue;
+        }
+        if let Some(multi) = &mut session.multi {
+            multi.aborted = true;
+        }
+        self.stats.count_error(error.text());
+        reply.error(error.text());
+        Next::Continue
+    }
+
+    /// May this command run now? In the order in which Redis asks.
+    /// Source: redis 7.0 `server.c:processCommand`.
+    fn admit(&self, worker: &Worker, session: &Session, command: CommandRef, args: &Args<'_>) -> Admission {
+        let (spec, config) = (command.spec, &worker.settings.config);
+        let flags = spec.flags;
+        if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
+            return Admission::refuse("NOAUTH Authentication required.");
+        }
+        if session.multi.is_some() && flags.contains(Flags::NO_MULTI) {
+            return Admission::refuse("ERR Command not allowed inside a transaction");
+        }
+        if spec.name.starts_with("debug") && !command_allowed(config.enable_debug_command, session) {
+            return Admission::refuse(
+                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+                 you can run it from a local connection, otherwise you need to set this option in the \
+                 configuration file, and then restart the server.",
+            );
+        }
+        // A transaction is judged by what was queued.
+        let flags = match (&session.multi, spec.name) {
+            (Some(multi), "exec") => multi.queue.iter().fold(flags, |all, (c, _)| all | c.spec.flags),
+            _ => flags,
+        };
+        let is_write = flags.intersects(Flags::WRITE);
+        let may_replicate = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+        let replica = self.is_replica();
+        if is_write && !replica {
+            if let Some(error) = self.refuse_writes(config) {
+                return Admission::Refuse(error);
+            }
+        }
+        if is_write && replica && config.replica_read_only {
+            return Admission::refuse("READONLY You can't write against a read only replica.");
+        }
+        if session.subscriptions() > 0
+            && session.protocol == resp::Protocol::Resp2
+            && !matches!(
+                spec.name,
+                "ping" | "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "quit" | "reset"
+            )
+        {
+            return Admission::Refuse(CommandError::owned(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                spec.name
+            )));
+        }
+        if replica
+            && !self.role.link_up.load(Relaxed)
+            && !config.replica_serve_stale_data
+            && !flags.contains(Flags::STALE)
+        {
+            return Admission::refuse("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+        }
+        if self.persistence.loading.load(Relaxed) && !flags.contains(Flags::LOADING) {
+            return Admission::refuse("LOADING Redis is loading the dataset in memory");
+        }
+        let _ = args;
+        let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
+        if held_kind && !session.is_replica && self.paused(worker.now.unix(), may_replicate) && !pause_exempt(spec.name, session) {
+            return Admission::Held;
+        }
+        Admission::Run
+    }
+
+    /// Why writes are refused at this moment, if they are.
+    fn refuse_writes(&self, config: &config::Config) -> Option<CommandError> {
+        if config.stop_writes_on_bgsave_error
+            && !config.save.is_empty()
+            && !self.persistence.last_bgsave_ok.load(Relaxed)
+        {
+            return Some(CommandError::new(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report \
+                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+                 the Redis logs for details about the RDB error.",
+            ));
+        }
+        if config.min_replicas_to_write > 0
+            && config.min_replicas_max_lag > 0
+            && self.role.good_replicas.load(Relaxed) < config.min_replicas_to_write as usize
+        {
+            return Some(CommandError::new("NOREPLICAS Not enough good replicas to write."));
+        }
+        None
+    }
+
+    /// How a command of this connection looks at keys.
+    pub(crate) fn key_options(&self, worker: &Worker, session: &Session, from_master: bool) -> KeyOptions {
+        let now = worker.now.unix();
+        let expire = if from_master || self.persistence.loading.load(Relaxed) {
+            ExpireRule::Ignore
+        } else if self.is_replica() || self.paused(now, true) {
+            ExpireRule::Hide
+        } else {
+            ExpireRule::Remove
+        };
+        KeyOptions {
+            now,
+            expire,
+            notify: worker.settings.notify,
+            touch: !session.info.no_touch.load(Relaxed),
+            policy: if worker.settings.env.lfu { MemoryPolicy::Lfu } else { MemoryPolicy::Lru },
+        }
+    }
+
+    /// The stripes that a command needs from the start.
+    fn mask_of(&self, command: &CommandEntry, args: &Args<'_>) -> StripeMask {
+        let mut mask = StripeMask::default();
+        if command.single_key != 0 {
+            mask.add(self.keyspace.stripe_of(args.at(command.single_key)));
+            return mask;
+        }
+        let flags = command.spec.flags;
+        if flags.contains(Flags::ALL_STRIPES) {
+            return self.keyspace.all();
+        }
+        if flags.contains(Flags::WALKS) || command.spec.keys.is_empty() {
+            return mask;
+        }
+        match keys_of(command.spec, args) {
+            Some(keys) => keys.iter().for_each(|&(at, _)| mask.add(self.keyspace.stripe_of(args.at(at)))),
+            // The command will find its arguments wrong; nothing that it may touch is left out.
+            None => mask = self.keyspace.all(),
+        }
+        mask
+    }
+
+    /// Takes the stripes of a command, and of those who wait for what it may bring.
+    fn hold_for(&self, worker: &Worker, session: &Session, command: &CommandEntry, args: &Args<'_>, options: KeyOptions) -> Keys<'_> {
+        let mut mask = self.mask_of(command, args);
+        loop {
+            let mut keys = Keys::new(self.keyspace.hold(mask), session.db, options);
+            let _ = worker;
+            if !command.spec.flags.contains(Flags::WRITE)
+                || self.blocking.is_empty()
+                || mask == self.keyspace.all()
+            {
+                return keys;
+            }
+            let names: SmallVec<[&[u8]; 4]> = match keys_of(command.spec, args) {
+                Some(list) => list.iter().map(|&(at, _)| args.at(at)).collect(),
+                None => return keys,
+            };
+            let wider = self.mask_with_waiters(&mut keys, session.db, &names);
+            if mask.covers(wider) {
+                return keys;
+            }
+            mask = wider;
+        }
+    }
+
+    fn execute(&self, worker: &mut Worker, session: &mut Session, command: CommandRef, args: &Args<'_>, reply: &mut Reply) -> Next {
+        session.info.last_command.store(command.index as u32, Relaxed);
+        let start_us = worker.now.mono_us;
+        let from_master = session.info.master.load(Relaxed);
+        if command.spec.name == "exec" {
+            let next = self.execute_transaction(worker, session, reply, from_master);
+            self.account(worker, session, command, args, start_us, false);
+            return next;
+        }
+        let options = self.key_options(worker, session, from_master);
+        let mut keys = self.hold_for(worker, session, command, args, options);
+        let mark = reply.mark();
+        let outcome = self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
+        let mut failed = false;
+        let next = match outcome {
+            Ok(Outcome::Done) => Next::Continue,
+            Ok(Outcome::Close) => Next::Close,
+            Ok(Outcome::Wait(block)) => {
+                let owned = args.to_owned_args();
+                let ticket = self.block_on_keys(worker, &mut keys, session, command, owned, block);
+                session.waiting = Some(crate::session::Waiting { ticket });
+                session.info.blocked.store(true, Relaxed);
+                Next::Blocked
+            }
+            Ok(Outcome::Waiting) => Next::Blocked,
+            Err(error) => {
+                failed = true;
+                reply.rewind(mark);
+                self.stats.count_error(error.text());
+                reply.error(error.text());
+                Next::Continue
+            }
+        };
+        self.append_effects(worker, session, from_master);
+        if !worker.ready.is_empty() {
+            self.serve_blocked(worker, &mut keys, from_master);
+        }
+        drop(keys);
+        self.account(worker, session, command, args, start_us, failed);
+        next
+    }
+
+    /// Runs one command under held stripes, and collects what it did.
+    #[allow(clippy::too_many_arguments)]
+    fn run_one(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        command: CommandRef,
+        args: &Args<'_>,
+        keys: &mut Keys<'_>,
+        reply: &mut Reply,
+        from_master: bool,
+        in_exec: bool,
+    ) -> Result<Outcome, CommandError> {
+        let (result, outcome) = match command.run {
+            Run::Data(run) => {
+                let env = &mut worker.env;
+                env.now = worker.now.unix();
+                env.from_master = from_master;
+                env.may_block = !in_exec && !from_master;
+                let mut ctx = Ctx { keys: &mut *keys, reply, rng: &mut worker.rng, env };
+                match run(&mut ctx, args) {
+                    Ok(Effect::Block(block)) => (Ok(Effect::None), Outcome::Wait(block)),
+                    Ok(effect) => (Ok(effect), Outcome::Done),
+                    Err(error) => (Err(error), Outcome::Done),
+                }
+            }
+            Run::Node(run) => {
+                let after = run(
+                    &mut NodeCtx { node: self, worker: &mut *worker, session: &mut *session, keys: &mut *keys, reply, in_exec },
+                    args,
+                );
+                match after {
+                    Ok(After::Done) => (Ok(Effect::None), Outcome::Done),
+                    Ok(After::Propagate) => {
+                        if self.records(from_master) {
+                            worker.record.push_args(None, args);
+                        }
+                        (Ok(Effect::None), Outcome::Done)
+                    }
+                    Ok(After::Blocked) => (Ok(Effect::None), Outcome::Waiting),
+                    Ok(After::Close) => (Ok(Effect::None), Outcome::Close),
+                    Err(error) => (Err(error), Outcome::Done),
+                }
+            }
+        };
+        let effect = result.as_ref().map_or(&Effect::None, |effect| effect);
+        self.settle(worker, session.id(), &mut session.pushes, keys, args, effect, from_master);
+        result.map(|_| outcome)
+    }
+
+    /// After one command's run: what it changed goes where it belongs.
+    #[allow(clippy::too_many_arguments)]
+    fn settle(
+        &self,
+        worker: &mut Worker,
+        own: u64,
+        own_pushes: &mut Vec<u8>,
+        keys: &mut Keys<'_>,
+        args: &Args<'_>,
+        effect: &Effect,
+        from_master: bool,
+    ) {
+        let dirty = keys.changes.dirty;
+        if dirty == 0 && keys.changes.is_quiet() {
+            return;
+        }
+        let mut changes = std::mem::take(&mut keys.changes);
+        bump(&worker.stats.dirty, dirty + changes.implied.len() as u64);
+        if self.records(from_master) {
+            self.collect(worker, keys.db, args, &changes, effect);
+        }
+        if !changes.events.is_empty() {
+            self.publish_events(worker.settings.notify, &changes.events, own, own_pushes);
+        }
+        if !changes.ready.is_empty() {
+            worker.ready.extend(changes.ready.drain(..));
+        }
+        worker.trash.append(&mut changes.trash);
+        worker.tables.append(&mut changes.tables);
+    }
+
+    /// Runs the command of somebody who waited. False if it would wait again.
+    pub(crate) fn run_served(
+        &self,
+        worker: &mut Worker,
+        keys: &mut Keys<'_>,
+        command: CommandRef,
+        args: &OwnedArgs,
+        reply: &mut Reply,
+        from_master: bool,
+    ) -> bool {
+        let Run::Data(run) = command.run else { return false };
+        let args = args.as_args();
+        let env = &mut worker.env;
+        env.now = worker.now.unix();
+        env.from_master = false;
+        env.may_block = true;
+        let result = {
+            let mut ctx = Ctx { keys: &mut *keys, reply: &mut *reply, rng: &mut worker.rng, env };
+            run(&mut ctx, &args)
+        };
+        let mut pushes = Vec::new();
+        match result {
+            Ok(Effect::Block(_)) => return false,
+            Ok(effect) => self.settle(worker, 0, &mut pushes, keys, &args, &effect, from_master),
+            Err(error) => {
+                self.settle(worker, 0, &mut pushes, keys, &args, &Effect::None, from_master);
+                reply.rewind(Reply::default().mark());
+                self.stats.count_error(error.text());
+                reply.error(error.text());
+            }
+        }
+        true
+    }
+
+    /// EXEC: all queued commands under all their stripes, as one record.
+    fn execute_transaction(&self, worker: &mut Worker, session: &mut Session, reply: &mut Reply, from_master: bool) -> Next {
+        let Some(multi) = session.multi.take() else {
+            reply.error("ERR EXEC without MULTI");
+            self.stats.count_error("ERR");
+            return Next::Continue;
+        };
+        if multi.aborted {
+            crate::command::transactions::end(self, session);
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            self.stats.count_error(text);
+            reply.error(text);
+            return Next::Continue;
+        }
+        let options = self.key_options(worker, session, from_master);
+        let mut keys = Keys::new(self.keyspace.hold(self.transaction_mask(&multi)), session.db, options);
+        if crate::command::transactions::watched_key_changed(session, &mut keys) {
+            drop(keys);
+            crate::command::transactions::end(self, session);
+            reply.null_array();
+            return Next::Continue;
+        }
+        reply.array(multi.queue.len());
+        let mut next = Next::Continue;
+        for (command, args) in &multi.queue {
+            let args = args.as_args();
+            let mark = reply.mark();
+            let start_us = worker.now.mono_us;
+            keys.db = session.db;
+            let outcome = self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true);
+            let failed = outcome.is_err();
+            match outcome {
+                Ok(Outcome::Close) => next = Next::Close,
+                Ok(_) => {}
+                Err(error) => {
+                    reply.rewind(mark);
+                    self.stats.count_error(error.text());
+                    reply.error(error.text());
+                }
+            }
+            self.account(worker, session, command, &args, start_us, failed);
+        }
+        self.append_effects(worker, session, from_master);
+        if !worker.ready.is_empty() {
+            self.serve_blocked(worker, &mut keys, from_master);
+        }
+        drop(keys);
+        crate::command::transactions::end(self, session);
+        next
+    }
+
+    /// Puts what the command did on the log, under its locks.
+    fn append_effects(&self, worker: &mut Worker, session: &mut Session, from_master: bool) {
+        if from_master {
+            if session.multi.is_none() {
+                self.append_verbatim(worker, session.db);
+            }
+        } else if let Some(position) = self.append_record(worker) {
+            session.last_write = position;
+        }
+    }
+
+    fn transaction_mask(&self, multi: &Multi) -> StripeMask {
+        let mut mask = StripeMask::default();
+        for (command, args) in &multi.queue {
+            let flags = command.spec.flags;
+            // Those that walk the keyspace must not take stripes out of order, and a push must be
+            // able to serve everybody who waits.
+            if flags.intersects(Flags::WALKS | Flags::ALL_STRIPES)
+                || (flags.contains(Flags::WRITE) && !self.blocking.is_empty())
+            {
+                return self.keyspace.all();
+            }
+            mask.0 |= self.mask_of(command, &args.as_args()).0;
+        }
+        mask
+    }
+
+    /// Statistics, SLOWLOG and the latency monitor. Moves the worker's clock on.
+    fn account(&self, worker: &mut Worker, session: &Session, command: CommandRef, args: &Args<'_>, start_us: u64, failed: bool) {
+        let now = self.host.now();
+        worker.now = now;
+        let usec = now.mono_us.saturating_sub(start_us);
+        let stats = &worker.stats;
+        let stat = &stats.commands[command.index];
+        bump(&stats.total_commands, 1);
+        bump(&stat.calls, 1);
+        bump(&stat.usec, usec);
+        if failed {
+            bump(&stat.failed, 1);
+        }
+        let config = &worker.settings.config;
+        if config.latency_tracking {
+            stat.histogram.record(usec);
+        }
+        if config.slowlog_log_slower_than >= 0
+            && usec >= config.slowlog_log_slower_than as u64
+            && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
+        {
+            let name = lock(&session.info.names).name.clone();
+            let max = config.slowlog_max_len as usize;
+            let started = now.unix().secs() - (usec / 1_000_000) as i64;
+            let shown: Vec<&[u8]> = redacted(command, args);
+            lock(&self.slowlog).add(max, started, usec, shown.into_iter(), &session.info.addr, &name);
+        }
+        if config.latency_monitor_threshold > 0 {
+            let event = if command.spec.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
+            self.note_latency(config.latency_monitor_threshold, event, usec, now.unix());
+        }
+    }
+
+    /// Shows a command to those who said MONITOR. Source: redis 7.0 `replication.c:replicationFeedMonitors`.
+    fn feed_monitors(&self, worker: &Worker, session: &Session, command: CommandRef, args: &Args<'_>) {
+        if command.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+            return;
+        }
+        let unix_us = worker.now.unix_us;
+        let peer = if session.info.unix { format!("unix:{}", session.info.laddr) } else { session.info.addr.clone() };
+        let mut line = format!("+{}.{:06} [{} {}]", unix_us / 1_000_000, unix_us % 1_000_000, session.db, peer);
+        for arg in redacted(command, args) {
+            line.push(' ');
+            line.push_str(&resp::quote(arg));
+        }
+        line.push_str("\r\n");
+        for monitor in lock(&self.monitors).iter() {
+            if let Some(mailbox) = self.mailboxes.get(monitor.worker) {
+                mailbox.send(crate::Message::Push { client: monitor.id, bytes: line.clone().into_bytes() });
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Done,
+    Close,
+    /// A data command wants to wait.
+    Wait(commands::Block),
+    /// A command of the node has arranged a wait itself.
+    Waiting,
+}
+
+enum Admission {
+    Run,
+    Held,
+    Refuse(CommandError),
+}
+
+impl Admission {
+    fn refuse(text: &'static str) -> Admission {
+        Admission::Refuse(CommandError::new(text))
+    }
+}
+
+/// Arguments as they may be shown: passwords are not.
+fn redacted<'a>(command: CommandRef, args: &Args<'a>) -> Vec<&'a [u8]> {
+    const HIDDEN: &[u8] = b"(redacted)";
+    let hide_from = match command.spec.name {
+        "auth" => 1,
+        "hello" => args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map_or(usize::MAX, |at| at + 1),
+        "config|set" => {
+            return (0..args.len())
+                .map(|at| {
+                    let secret = at >= 3
+                        && at % 2 == 1
+                        && config::Directive::find(args.at(at - 1)).is_some_and(config::Directive::is_secret);
+                    if secret { HIDDEN } else { args.at(at) }
+                })
+                .collect();
+        }
+        _ => return args.iter().collect(),
+    };
+    let until = if command.spec.name == "hello" { hide_from.saturating_add(2) } else { usize::MAX };
+    (0..args.len()).map(|at| if at >= hide_from && at < until { HIDDEN } else { args.at(at) }).collect()
+}
+
+/// CLIENT PAUSE does not hold back what ends it.
+fn pause_exempt(name: &str, session: &Session) -> bool {
+    session.is_monitor || matches!(name, "client|unpause" | "client|pause" | "replconf" | "psync" | "sync" | "shutdown")
+}
+
+/// Whether DEBUG and the like may be used by this connection.
+pub(crate) fn command_allowed(allowed: config::Allowed, session: &Session) -> bool {
+    match allowed {
+        config::Allowed::Yes => true,
+        config::Allowed::No => false,
+        config::Allowed::Local => {
+            session.info.unix || session.info.addr.starts_with("127.") || session.info.addr.starts_with("[::1]")
+        }
+    }
+}
+
+/// Source: redis 7.0 `server.c:commandCheckExistence`.
+fn unknown_command(args: &Args<'_>) -> CommandError {
+    let mut shown = Vec::new();
+    for arg in args.tail(1).iter() {
+        if shown.len() >= 128 {
+            break;
+        }
+        let left = 128 - shown.len();
+        shown.push(b'\'');
+        shown.extend_from_slice(&arg[..arg.len().min(left)]);
+        shown.extend_from_slice(b"' ");
+    }
+    let name = args.at(0);
+    CommandError::owned(format!(
+        "ERR unknown command '{}', with args beginning with: {}",
+        String::from_utf8_lossy(&name[..name.len().min(128)]),
+        String::from_utf8_lossy(&shown)
+    ))
+}

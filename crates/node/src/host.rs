@@ -1,0 +1,89 @@
+//! What the node asks of the program around it: files, processes, the network.
+
+use config::Config;
+use keyspace::DbStripe;
+use structures::Entry;
+
+/// How SHUTDOWN is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownHow {
+    /// SAVE: even without save points. NOSAVE: never. `None`: as configured.
+    pub save: Option<bool>,
+    /// Without waiting for replicas.
+    pub now: bool,
+    /// Errors don't stop it.
+    pub force: bool,
+}
+
+/// Facts of the process for INFO.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessFacts {
+    /// Process id.
+    pub pid: u32,
+    /// Bytes allocated and in use.
+    pub used_memory: u64,
+    /// The most that ever was.
+    pub used_memory_peak: u64,
+    /// Bytes in use when the node started.
+    pub used_memory_startup: u64,
+    /// Resident set, bytes.
+    pub rss: u64,
+    /// Allocator: allocated, active, resident.
+    pub allocator: (u64, u64, u64),
+    /// Allocator's name.
+    pub allocator_name: &'static str,
+    /// Physical memory of the machine.
+    pub total_system_memory: u64,
+    /// CPU seconds: system, user, of this process.
+    pub cpu: (f64, f64),
+    /// CPU seconds: system, user, of the calling thread.
+    pub cpu_thread: (f64, f64),
+    /// `uname` words: system, release, machine.
+    pub os: String,
+    /// Path of the program.
+    pub executable: String,
+    /// Path of the configuration file, empty without one.
+    pub config_file: String,
+    /// `no`, `systemd`, `upstart`.
+    pub supervised: &'static str,
+}
+
+/// The program around the node. Methods return at once unless they say otherwise.
+pub trait Host: Send + Sync {
+    /// Both clocks.
+    fn now(&self) -> crate::Now;
+    /// Writes a snapshot and returns when it is in its file (SAVE). Called without locks.
+    fn save(&self) -> Result<(), String>;
+    /// Starts a snapshot in the background. An error says why not (`ERR …`).
+    fn bgsave(&self, schedule: bool) -> Result<&'static str, String>;
+    /// Empties the data set and loads the file again (DEBUG RELOAD). Called without locks.
+    fn reload(&self, save: bool, flush: bool) -> Result<(), String>;
+    /// This node has become a replica, or a master. Called under all stripe locks.
+    fn role_changed(&self, is_replica: bool);
+    /// Ends the process, or says why not.
+    fn shutdown(&self, how: ShutdownHow) -> Result<(), String>;
+    /// Ends a shutdown that waits for replicas.
+    fn shutdown_abort(&self) -> Result<(), String>;
+    /// The text of the configuration file, for a rewrite.
+    fn read_config_file(&self) -> Result<String, String>;
+    /// Replaces the configuration file.
+    fn write_config_file(&self, text: &str) -> Result<(), String>;
+    /// Acts on changed directives (port, bind, loglevel …). An error takes the change back.
+    fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String>;
+    /// Facts for INFO.
+    fn facts(&self) -> ProcessFacts;
+    /// Frees values and tables on a thread of its own.
+    fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>);
+    /// Random lower-case hexadecimal digits from the system's secure source.
+    fn random_hex(&self, digits: usize) -> String;
+    /// Makes every worker stand still for so many microseconds (DEBUG SLEEP), the caller included.
+    fn sleep_all(&self, usec: u64);
+    /// Writes a log line: level 0 debug, 1 verbose, 2 notice, 3 warning.
+    fn log(&self, level: u8, line: &str);
+    /// Resident memory is given back to the system (MEMORY PURGE).
+    fn purge_memory(&self);
+    /// What the allocator says of itself (MEMORY MALLOC-STATS).
+    fn malloc_stats(&self) -> String;
+    /// Ends the process hard (DEBUG SEGFAULT, DEBUG PANIC …).
+    fn crash(&self, how: &str);
+}

@@ -1,0 +1,107 @@
+//! From effects to a record of the log.
+//!
+//! A record collects the effects of one command, or of all commands of a transaction, in the order
+//! in which they happened, and is appended under the stripe locks of the change.
+
+use crate::{Node, Worker};
+use commands::Effect;
+use keyspace::{Change, Changes};
+use replication::{AppendRecord, Part};
+use resp::{Args, encode_command, push_array_len, push_bulk};
+use smallvec::SmallVec;
+
+/// Effects collected for one record.
+#[derive(Default)]
+pub struct Record {
+    bytes: Vec<u8>,
+    /// (database or none, end in `bytes`, commands).
+    parts: Vec<(Option<u32>, usize, u32)>,
+}
+
+impl Record {
+    fn push(&mut self, db: Option<u32>, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.bytes);
+        match self.parts.last_mut() {
+            Some((last, end, count)) if *last == db => {
+                *end = self.bytes.len();
+                *count += 1;
+            }
+            _ => self.parts.push((db, self.bytes.len(), 1)),
+        }
+    }
+
+    /// Adds a removal by the server itself.
+    pub fn push_removal(&mut self, db: usize, key: &[u8], lazy: bool) {
+        let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+        self.push(Some(db as u32), |bytes| encode_command(bytes, &[name, key]));
+    }
+
+    /// Adds a command as the client sent it.
+    pub fn push_args(&mut self, db: Option<usize>, args: &Args<'_>) {
+        self.push(db.map(|db| db as u32), |bytes| {
+            push_array_len(bytes, args.len());
+            args.iter().for_each(|arg| push_bulk(bytes, arg));
+        });
+    }
+
+    /// Nothing collected.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+}
+
+impl Node {
+    /// True if effects of this origin have to be written down.
+    #[inline]
+    pub(crate) fn records(&self, from_master: bool) -> bool {
+        // Effects of the master's commands are in its stream, which is kept verbatim; a writable
+        // replica's own writes go to nobody.
+        self.log.wants_records() && !from_master && !self.is_replica()
+    }
+
+    /// Adds what one command did to the worker's record.
+    pub(crate) fn collect(&self, worker: &mut Worker, db: usize, args: &Args<'_>, changes: &Changes, effect: &Effect) {
+        let lazy = worker.settings.env.lazy_expire;
+        for change in &changes.implied {
+            let Change::Expired { db, key } = change;
+            worker.record.push_removal(*db, key, lazy);
+        }
+        match effect {
+            Effect::None | Effect::Block(_) => {}
+            Effect::Verbatim if changes.dirty == 0 => {}
+            Effect::Verbatim => worker.record.push_args(Some(db), args),
+            Effect::Replace(commands) => {
+                for command in commands {
+                    worker.record.push_args(Some(db), &command.as_args());
+                }
+            }
+        }
+    }
+
+    /// Appends the worker's record; returns the position after it, `None` if there was nothing.
+    pub(crate) fn append_record(&self, worker: &mut Worker) -> Option<u64> {
+        if worker.record.is_empty() {
+            return None;
+        }
+        let record = &mut worker.record;
+        let mut start = 0;
+        let parts: SmallVec<[Part<'_>; 4]> = record
+            .parts
+            .iter()
+            .map(|&(db, end, count)| {
+                let commands = &record.bytes[start..end];
+                start = end;
+                Part { db, ..Part::new(0, commands, count) }
+            })
+            .collect();
+        let position = self.log.append(&AppendRecord::new(&parts)).stream_offset();
+        drop(parts);
+        record.parts.clear();
+        record.bytes.clear();
+        if record.bytes.capacity() > 1 << 20 {
+            record.bytes = Vec::new();
+        }
+        worker.log_grew = true;
+        Some(position)
+    }
+}

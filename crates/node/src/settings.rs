@@ -1,0 +1,17 @@
+//! The configuration as commands see it: one immutable value, exchanged as a whole.
+
+use commands::Env;
+use config::Config;
+use stdx::UnixMs;
+use structures::Limits;
+
+/// Settings in force.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// All directives.
+    pub config: Config,
+    /// What data commands need of them; the time is set for each command.
+    pub env: Env,
+    /// Classes of keyspace events to publish, 0 unless `K` or `E` is among them.
+    pub notify: u32,
+}

@@ -1,0 +1,96 @@
+//! What one worker keeps for itself while it runs commands.
+
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use keyspace::DbStripe;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use stdx::{MonoMs, Prng, UnixMs};
+use structures::Entry;
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Wall clock.
+    pub unix_us: i64,
+    /// Monotonic clock, microseconds.
+    pub mono_us: u64,
+}
+
+impl Now {
+    /// Wall clock in milliseconds.
+    pub fn unix(self) -> UnixMs {
+        UnixMs(self.unix_us.div_euclid(1000))
+    }
+
+    /// Monotonic clock in milliseconds.
+    pub fn mono(self) -> MonoMs {
+        MonoMs(self.mono_us / 1000)
+    }
+}
+
+/// One worker's own state. A job that runs commands (the replication link) has one too.
+pub struct Worker {
+    /// Its index; mailboxes have the same.
+    pub index: usize,
+    /// The time at which the present batch, or the command in it, began.
+    pub now: Now,
+    /// For commands with a random choice.
+    pub rng: Prng,
+    /// Settings in force.
+    pub settings: Arc<Settings>,
+    pub(crate) settings_version: u64,
+    /// What data commands see of the settings; time and circumstances are set for each command.
+    pub(crate) env: commands::Env,
+    /// Counters.
+    pub stats: Arc<WorkerStats>,
+    /// Time-outs of this worker's blocked connections: (Unix ms, ticket).
+    pub timeouts: BTreeSet<(UnixMs, u64)>,
+    /// Big values to be freed elsewhere.
+    pub trash: Vec<Entry>,
+    /// Emptied tables to be freed elsewhere.
+    pub tables: Vec<DbStripe>,
+    /// True if the log has grown since the worker last told the replicas' owners.
+    pub log_grew: bool,
+    /// Bytes of the master's stream whose commands are being applied.
+    pub(crate) verbatim: Vec<u8>,
+    /// Keys that got elements while clients wait for them.
+    pub(crate) ready: VecDeque<(usize, Box<[u8]>)>,
+    /// Encoded commands of the record in progress.
+    pub(crate) record: crate::propagate::Record,
+}
+
+impl Worker {
+    /// A worker of `node`.
+    pub fn new(node: &crate::Node, index: usize, seed: u64) -> Worker {
+        let settings = node.settings.load_full();
+        Worker {
+            index,
+            now: Now::default(),
+            rng: Prng::new(seed),
+            env: settings.env.clone(),
+            settings,
+            settings_version: node.settings_version(),
+            stats: Arc::clone(&node.stats.workers[index]),
+            timeouts: BTreeSet::new(),
+            trash: Vec::new(),
+            tables: Vec::new(),
+            log_grew: false,
+            verbatim: Vec::new(),
+            ready: VecDeque::new(),
+            record: crate::propagate::Record::default(),
+        }
+    }
+
+    /// Takes over settings that have changed.
+    pub(crate) fn reload_settings(&mut self, node: &crate::Node) {
+        self.settings_version = node.settings_version();
+        self.settings = node.settings.load_full();
+        self.env = self.settings.env.clone();
+    }
+
+    /// The next moment at which a blocked connection of this worker has waited long enough.
+    pub fn next_timeout(&self) -> Option<UnixMs> {
+        self.timeouts.first().map(|&(at, _)| at)
+    }
+}

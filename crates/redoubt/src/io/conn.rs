@@ -1,0 +1,147 @@
+//! One connection: its socket, its session, and the bytes that are on their way in or out.
+
+use super::replica::ReplicaFeed;
+use super::stream::Stream;
+use node::{ClientKind, Session};
+use resp::{Decoder, OwnedArgs};
+use std::io::ErrorKind;
+
+/// One connection of a worker.
+pub struct Conn {
+    /// The socket.
+    pub stream: Stream,
+    /// What the node knows of it.
+    pub session: Session,
+    /// Cuts requests.
+    pub decoder: Decoder,
+    /// Bytes of requests that have not arrived whole; empty while idle.
+    pub input: Vec<u8>,
+    /// Where in `input` the next request begins.
+    pub input_start: usize,
+    /// Replies that did not go out yet; empty while idle.
+    pub output: Vec<u8>,
+    /// Where in `output` sending goes on.
+    pub output_start: usize,
+    /// A request that has to wait for the end of CLIENT PAUSE.
+    pub held: Option<OwnedArgs>,
+    /// A replica: what it is being sent.
+    pub feed: Option<Box<ReplicaFeed>>,
+    /// Ends once `output` is sent.
+    pub closing: bool,
+    /// The socket may have more to read although no event will come.
+    pub more_to_read: bool,
+    /// Since when the output is above the soft limit, monotonic ms.
+    pub over_soft_since: Option<u64>,
+}
+
+/// What a write left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Everything went out.
+    Done,
+    /// The socket takes no more for now.
+    Pending,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Conn {
+    /// A fresh connection.
+    pub fn new(stream: Stream, session: Session) -> Conn {
+        Conn {
+            stream,
+            session,
+            decoder: Decoder::new(),
+            input: Vec::new(),
+            input_start: 0,
+            output: Vec::new(),
+            output_start: 0,
+            held: None,
+            feed: None,
+            closing: false,
+            more_to_read: false,
+            over_soft_since: None,
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn pending_output(&self) -> usize {
+        self.output.len() - self.output_start
+    }
+
+    /// True while no request may be run.
+    pub fn is_stopped(&self) -> bool {
+        self.closing || self.session.waiting.is_some() || self.held.is_some()
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) -> Flush {
+        while self.output_start < self.output.len() {
+            match self.stream.write(&self.output[self.output_start..]) {
+                Ok(0) => return Flush::Broken,
+                Ok(sent) => self.output_start += sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.output_start > 1 << 20 {
+                        self.output.drain(..self.output_start);
+                        self.output_start = 0;
+                    }
+                    return Flush::Pending;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Flush::Broken,
+            }
+        }
+        self.output_start = 0;
+        // An idle connection keeps no buffer.
+        if self.output.capacity() > 0 {
+            self.output = Vec::new();
+        }
+        Flush::Done
+    }
+
+    /// Sends `bytes` behind what waits already; what does not go out at once is kept.
+    pub fn send(&mut self, bytes: &[u8]) -> Flush {
+        if self.pending_output() > 0 {
+            self.output.extend_from_slice(bytes);
+            return self.flush();
+        }
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(0) => return Flush::Broken,
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.output.clear();
+                    self.output_start = 0;
+                    self.output.extend_from_slice(&bytes[sent..]);
+                    return Flush::Pending;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Flush::Broken,
+            }
+        }
+        Flush::Done
+    }
+
+    /// True if the output is beyond what this kind of client may have waiting.
+    /// Source: redis 7.0 `networking.c:checkClientOutputBufferLimits`.
+    pub fn over_limit(&mut self, config: &config::Config, now_ms: u64) -> bool {
+        let waiting = self.pending_output() as u64;
+        let limits = &config.client_output_buffer_limit;
+        let limit = match self.session.info.kind() {
+            ClientKind::Normal => limits.normal,
+            ClientKind::Pubsub => limits.pubsub,
+            // A replica's backlog of work is measured on the log, by the replication machine.
+            ClientKind::Replica | ClientKind::Master => return false,
+        };
+        if limit.hard_bytes > 0 && waiting > limit.hard_bytes {
+            return true;
+        }
+        if limit.soft_bytes == 0 || waiting <= limit.soft_bytes {
+            self.over_soft_since = None;
+            return false;
+        }
+        let since = *self.over_soft_since.get_or_insert(now_ms);
+        now_ms.saturating_sub(since) > limit.soft_secs * 1000
+    }
+}

@@ -1,0 +1,89 @@
+//! Listening sockets.
+
+use config::Config;
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+
+/// A listening socket.
+pub enum Listener {
+    /// IPv4 or IPv6.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// One address of `bind`: the address, and whether its lack is no error.
+fn parse_bind(word: &str) -> (Result<IpAddr, String>, bool) {
+    let optional = word.starts_with('-');
+    let word = word.strip_prefix('-').unwrap_or(word);
+    let ip = match word {
+        "*" => Ok(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        "::*" => Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        _ => word.parse().or_else(|_| resolve(word)),
+    };
+    (ip, optional)
+}
+
+fn resolve(name: &str) -> Result<IpAddr, String> {
+    use std::net::ToSocketAddrs;
+    let mut found = (name, 0).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
+    found.next().map(|addr| addr.ip()).ok_or_else(|| format!("{name}: no address"))
+}
+
+/// Opens the sockets of `bind` and `port`. An address that this machine lacks is skipped if it is
+/// marked optional. Source: redis 7.0 `server.c:listenToPort`.
+pub fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
+    if port == 0 {
+        return Ok(Vec::new());
+    }
+    let mut listeners = Vec::new();
+    for word in bind {
+        let (ip, optional) = parse_bind(word);
+        let opened = ip.and_then(|ip| {
+            open_tcp(SocketAddr::new(ip, port), backlog).map_err(|error| (ip, error)).map_err(|(_, error)| match error.kind() {
+                io::ErrorKind::AddrInUse => format!("bind: Address already in use ({word}:{port})"),
+                _ => format!("bind: {error} ({word}:{port})"),
+            })
+        });
+        match opened {
+            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Err(why) if optional && !why.contains("in use") => {
+                crate::log::write(crate::log::VERBOSE, &format!("Skipping optional address {word}: {why}"));
+            }
+            Err(why) => {
+                crate::log::write(crate::log::WARNING, &format!("Warning: Could not create server TCP listening socket {}:{port}: {why}", word.trim_start_matches('-')));
+                return Err(why);
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn open_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(backlog.max(1) as i32)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Opens the unix socket, if one is configured.
+pub fn unix(config: &Config) -> Result<Option<Listener>, String> {
+    let Some(path) = config.unixsocket.non_empty() else { return Ok(None) };
+    let path = String::from_utf8_lossy(path).into_owned();
+    // A socket file left by an earlier run is in the way of bind.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?;
+    if config.unixsocketperm != 0 {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(config.unixsocketperm))
+            .map_err(|error| format!("Failed to set permissions of the Unix socket: {error}"))?;
+    }
+    Ok(Some(Listener::Unix(listener)))
+}

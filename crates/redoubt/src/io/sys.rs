@@ -1,0 +1,111 @@
+//! Calls to the operating system that the safe crates don't cover.
+
+/// Broken-down local time.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalTime {
+    /// Year.
+    pub year: i32,
+    /// Month, 0 = January.
+    pub month: u8,
+    /// Day of the month.
+    pub day: u8,
+    /// Hour.
+    pub hour: u8,
+    /// Minute.
+    pub minute: u8,
+    /// Second.
+    pub second: u8,
+}
+
+/// Local time of Unix seconds.
+pub fn local_tm(secs: i64) -> LocalTime {
+    let time: libc::time_t = secs;
+    // SAFETY: `tm` is plain data; all zeroes is a valid value of it.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to live locals; localtime_r writes `tm` only.
+    unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
+    LocalTime {
+        year: tm.tm_year + 1900,
+        month: tm.tm_mon as u8,
+        day: tm.tm_mday as u8,
+        hour: tm.tm_hour as u8,
+        minute: tm.tm_min as u8,
+        second: tm.tm_sec as u8,
+    }
+}
+
+/// CPU seconds (system, user) of the process, or of the calling thread.
+pub fn cpu_seconds(thread: bool) -> (f64, f64) {
+    // SAFETY: `rusage` is plain data; all zeroes is a valid value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let who = if thread { libc::RUSAGE_THREAD } else { libc::RUSAGE_SELF };
+    // SAFETY: the pointer is to a live local that getrusage fills.
+    unsafe { libc::getrusage(who, &raw mut usage) };
+    let secs = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    (secs(usage.ru_stime), secs(usage.ru_utime))
+}
+
+/// Raises the limit of open files to `wanted` as far as allowed; returns what is in force.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live local that getrlimit fills.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return 1024;
+    }
+    if limit.rlim_cur >= wanted {
+        return limit.rlim_cur;
+    }
+    let mut raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+    // SAFETY: the pointer is to a live local that setrlimit reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+        return wanted;
+    }
+    raised = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), rlim_max: limit.rlim_max };
+    // SAFETY: as above.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 { raised.rlim_cur } else { limit.rlim_cur }
+}
+
+/// Goes into the background: the parent process ends here. Call it before any thread exists.
+pub fn daemonize() -> std::io::Result<()> {
+    // SAFETY: no other thread exists yet, so the child may go on as if nothing had happened.
+    match unsafe { libc::fork() } {
+        -1 => return Err(std::io::Error::last_os_error()),
+        0 => {}
+        // SAFETY: ends the parent without running its exit handlers, which are the child's now.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: setsid has no memory effects.
+    unsafe { libc::setsid() };
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    for fd in 0..3 {
+        // SAFETY: `null` is open for the whole loop; dup2 replaces descriptors 0 to 2 with it.
+        unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), fd) };
+    }
+    Ok(())
+}
+
+/// Sets the file mode creation mask; returns the old one.
+pub fn umask(mask: u32) -> u32 {
+    // SAFETY: umask has no memory effects.
+    unsafe { libc::umask(mask as libc::mode_t) as u32 }
+}
+
+/// Lowers the calling thread's priority: it helps, it must not get in the way.
+pub fn lower_priority() {
+    // SAFETY: gettid and setpriority have no memory effects; on Linux a thread id is accepted.
+    unsafe {
+        let tid = libc::syscall(libc::SYS_gettid) as libc::id_t;
+        libc::setpriority(libc::PRIO_PROCESS as _, tid, 10);
+    }
+}
+
+/// Words of `uname`: system, release, machine.
+pub fn uname() -> String {
+    let name = rustix::system::uname();
+    format!(
+        "{} {} {}",
+        name.sysname().to_string_lossy(),
+        name.release().to_string_lossy(),
+        name.machine().to_string_lossy()
+    )
+}

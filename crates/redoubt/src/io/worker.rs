@@ -1,0 +1,826 @@
+//! A worker's event loop.
+//!
+//! Sockets are edge-triggered and registered once for both directions, so that a request and its
+//! reply cost one `epoll_wait`, one `read` and one `write` and nothing else. A connection that
+//! might have more to read goes to the end of the line instead of being drained at once.
+
+use super::addr;
+use super::conn::{Conn, Flush};
+use super::listen::Listener;
+use super::replica::{self, Pumped, SnapshotQueues};
+use super::stream::Stream;
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+use node::{ClientInfo, Host, Message, Next, Node, ReplicaTask, Session, Worker};
+use replication::{ConnId, MasterInput};
+use resp::{Args, Decoded, Limits, Reply};
+use slab::Slab;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Token of the waker; connections have their slab index, listeners the numbers from
+/// [`LISTENER_BASE`] on.
+pub const WAKER: Token = Token(usize::MAX);
+const LISTENER_BASE: usize = usize::MAX / 2;
+
+/// Bytes that one read takes.
+const READ_BYTES: usize = 64 * 1024;
+/// A reply buffer above this is given out before the batch goes on.
+const REPLY_FLUSH_BYTES: usize = 256 * 1024;
+/// Time between two rounds of housekeeping, ms.
+const HOUSEKEEPING_MS: u64 = 100;
+
+/// A socket that was accepted for a worker.
+pub struct NewConn {
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    local: String,
+}
+
+/// Ways to give sockets to workers.
+#[derive(Default)]
+pub struct Handover {
+    queues: Vec<Mutex<Vec<NewConn>>>,
+    loads: Vec<AtomicUsize>,
+}
+
+impl Handover {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Handover {
+        Handover {
+            queues: (0..workers).map(|_| Mutex::default()).collect(),
+            loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+
+    /// The worker with the fewest connections.
+    fn least_loaded(&self) -> usize {
+        let load = |worker: &usize| self.loads[*worker].load(Ordering::Relaxed);
+        (0..self.loads.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+/// What all workers of a process share.
+pub struct Shared {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Ways to give sockets to workers.
+    pub handover: Handover,
+    /// Snapshots on their way to replicas.
+    pub queues: SnapshotQueues,
+    /// New listening sockets for the first worker (CONFIG SET port, bind).
+    pub new_listeners: Mutex<Option<Vec<Listener>>>,
+    /// DEBUG SLEEP: no worker runs anything before this monotonic time in microseconds.
+    pub sleep_until_us: std::sync::atomic::AtomicU64,
+}
+
+/// One worker's loop.
+pub struct EventLoop {
+    shared: Arc<Shared>,
+    poll: Poll,
+    worker: Worker,
+    conns: Slab<Conn>,
+    /// Slab index by client id.
+    by_client: BTreeMap<u64, usize>,
+    listeners: Vec<Listener>,
+    /// Connections to be read without waiting for an event.
+    again: Vec<usize>,
+    /// Replicas that have more to be sent.
+    pump_again: bool,
+    read_buffer: Vec<u8>,
+    reply_buffer: Vec<u8>,
+    next_housekeeping: u64,
+}
+
+impl EventLoop {
+    /// A loop for worker `index`, which accepts on `listeners`.
+    pub fn new(shared: Arc<Shared>, poll: Poll, worker: Worker, listeners: Vec<Listener>) -> std::io::Result<EventLoop> {
+        let mut this = EventLoop {
+            shared,
+            poll,
+            worker,
+            conns: Slab::new(),
+            by_client: BTreeMap::new(),
+            listeners: Vec::new(),
+            again: Vec::new(),
+            pump_again: false,
+            read_buffer: vec![0; READ_BYTES],
+            reply_buffer: Vec::with_capacity(READ_BYTES),
+            next_housekeeping: 0,
+        };
+        this.set_listeners(listeners)?;
+        Ok(this)
+    }
+
+    fn node(&self) -> Arc<Node> {
+        Arc::clone(&self.shared.node)
+    }
+
+    fn set_listeners(&mut self, listeners: Vec<Listener>) -> std::io::Result<()> {
+        for mut old in std::mem::take(&mut self.listeners) {
+            let registry = self.poll.registry();
+            // The socket is closed next, which ends the registration in any case.
+            let _ = match &mut old {
+                Listener::Tcp(listener) => listener.deregister(registry),
+                Listener::Unix(listener) => listener.deregister(registry),
+            };
+        }
+        self.listeners = listeners;
+        for (at, listener) in self.listeners.iter_mut().enumerate() {
+            let token = Token(LISTENER_BASE + at);
+            match listener {
+                Listener::Tcp(l) => l.register(self.poll.registry(), token, Interest::READABLE)?,
+                Listener::Unix(l) => l.register(self.poll.registry(), token, Interest::READABLE)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until the process ends.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != ErrorKind::Interrupted
+            {
+                panic!("epoll_wait failed: {error}");
+            }
+            self.stand_still();
+            self.tick();
+            let again = std::mem::take(&mut self.again);
+            let mut accept = Vec::new();
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(at) if at >= LISTENER_BASE => accept.push(at - LISTENER_BASE),
+                    Token(at) => {
+                        if event.is_writable() {
+                            self.on_writable(at);
+                        }
+                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                            self.on_readable(at);
+                        }
+                    }
+                }
+            }
+            for at in again {
+                self.on_readable(at);
+            }
+            for at in accept {
+                self.accept(at);
+            }
+            self.take_new_conns();
+            self.take_messages();
+            self.housekeeping();
+            self.after_round();
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Duration {
+        if !self.again.is_empty() || self.pump_again || self.shared.node.mailboxes[self.worker.index].is_signalled() {
+            return Duration::ZERO;
+        }
+        let now = self.shared.node.host.now();
+        let mut ms = self.next_housekeeping.saturating_sub(now.mono().0);
+        if let Some(until) = self.worker.next_timeout() {
+            ms = ms.min((until.0 - now.unix().0).max(0) as u64);
+        }
+        Duration::from_millis(ms)
+    }
+
+    /// DEBUG SLEEP stops every worker.
+    fn stand_still(&self) {
+        let until = self.shared.sleep_until_us.load(Ordering::Acquire);
+        if until != 0 {
+            let now = self.shared.node.host.now().mono_us;
+            if now < until {
+                std::thread::sleep(Duration::from_micros(until - now));
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.worker.now = self.shared.node.host.now();
+    }
+
+    // ---- connections come ----------------------------------------------------------------
+
+    fn accept(&mut self, at: usize) {
+        loop {
+            let Some(listener) = self.listeners.get(at) else { return };
+            let accepted = match listener {
+                Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| {
+                    let local = stream.local_addr().map(addr::show).unwrap_or_default();
+                    NewConn { stream: Stream::Tcp(stream), peer: Some(peer), local }
+                }),
+                Listener::Unix(listener) => listener.accept().map(|(stream, _)| {
+                    let path = self.worker.settings.config.unixsocket.to_str().into_owned();
+                    NewConn { stream: Stream::Unix(stream), peer: None, local: path }
+                }),
+            };
+            match accepted {
+                Ok(new) => {
+                    let target = self.shared.handover.least_loaded();
+                    self.shared.handover.loads[target].fetch_add(1, Ordering::Relaxed);
+                    if target == self.worker.index {
+                        self.add_conn(new);
+                    } else {
+                        self.shared.handover.queues[target].lock().unwrap_or_else(PoisonError::into_inner).push(new);
+                        // Any message wakes the worker, which then looks at its queue.
+                        self.shared.node.mailboxes[target].send(Message::Resume);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => {
+                    crate::log::write(crate::log::WARNING, &format!("Accepting client connection: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_new_conns(&mut self) {
+        let new = {
+            let queue = &self.shared.handover.queues[self.worker.index];
+            std::mem::take(&mut *queue.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        for conn in new {
+            self.add_conn(conn);
+        }
+    }
+
+    fn add_conn(&mut self, new: NewConn) {
+        let node = self.node();
+        let NewConn { mut stream, peer, local } = new;
+        let settings = node.settings.load_full();
+        let config = &settings.config;
+        if let Some(refusal) = refusal(&node, config, peer) {
+            // One try: the refusal fits any socket buffer.
+            let _ = stream.write(refusal.as_bytes());
+            node.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
+            self.shared.handover.loads[self.worker.index].fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        if let Stream::Tcp(tcp) = &stream {
+            // Without these the connection works as well, only worse.
+            let _ = tcp.set_nodelay(true);
+            if config.tcp_keepalive > 0 {
+                set_keepalive(tcp, config.tcp_keepalive);
+            }
+        }
+        let is_unix = peer.is_none();
+        let peer_text = peer.map_or_else(|| format!("{local}:0"), addr::show);
+        let local = if is_unix { format!("{local}:0") } else { local };
+        let id = node.clients.next_id();
+        let now = self.worker.now.mono().0;
+        let info = Arc::new(ClientInfo::new(id, self.worker.index, peer_text, local, stream.fd(), is_unix, now));
+        node.clients.add(&info);
+        node.stats.connections.fetch_add(1, Ordering::Relaxed);
+        let session = Session::new(info, !node.needs_password());
+        let at = self.conns.insert(Conn::new(stream, session));
+        self.by_client.insert(id, at);
+        let registered = self.conns[at].stream.register(self.poll.registry(), Token(at));
+        if registered.is_err() {
+            self.close(at);
+        }
+    }
+
+    // ---- connections go ------------------------------------------------------------------
+
+    fn close(&mut self, at: usize) {
+        let Some(mut conn) = self.conns.try_remove(at) else { return };
+        let node = self.node();
+        let id = conn.session.id();
+        conn.stream.deregister(self.poll.registry());
+        self.by_client.remove(&id);
+        self.shared.handover.loads[self.worker.index].fetch_sub(1, Ordering::Relaxed);
+        if let Some(feed) = &conn.feed {
+            feed.close();
+        }
+        let now = self.worker.now.mono();
+        node.session_ended(&mut conn.session);
+        if conn.session.is_replica {
+            node.master_input(now, MasterInput::Closed { conn: ConnId(id) }, None);
+            self.publish_streaming();
+        }
+    }
+
+    fn publish_streaming(&self) {
+        let any = self.conns.iter().any(|(_, conn)| conn.feed.as_ref().is_some_and(|feed| feed.is_streaming()));
+        self.shared.node.repl.set_streaming(self.worker.index, any);
+    }
+
+    // ---- reading -------------------------------------------------------------------------
+
+    fn on_readable(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        if conn.closing {
+            return;
+        }
+        conn.more_to_read = false;
+        if conn.is_stopped() && conn.input.len() > READ_BYTES {
+            // Not read further while it waits; looked at again when it goes on.
+            conn.more_to_read = true;
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let outcome = self.read_once(at, &mut buffer);
+        self.read_buffer = buffer;
+        match outcome {
+            ReadOutcome::Drained => {}
+            ReadOutcome::More => {
+                if let Some(conn) = self.conns.get_mut(at) {
+                    if conn.is_stopped() {
+                        conn.more_to_read = true;
+                    } else {
+                        self.again.push(at);
+                    }
+                }
+            }
+            ReadOutcome::Close => self.close(at),
+        }
+    }
+
+    fn read_once(&mut self, at: usize, buffer: &mut [u8]) -> ReadOutcome {
+        let Some(conn) = self.conns.get_mut(at) else { return ReadOutcome::Drained };
+        let direct = conn.input.is_empty();
+        let (result, room) = if direct {
+            (conn.stream.read(buffer), buffer.len())
+        } else {
+            read_into(conn)
+        };
+        let read = match result {
+            Ok(0) => return ReadOutcome::Close,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,
+            Err(_) => return ReadOutcome::Close,
+        };
+        let stats = &self.worker.stats;
+        bump(&stats.reads, 1);
+        bump(&stats.net_input, read as u64);
+        conn.session.info.last_active.store(self.worker.now.mono().0, Ordering::Relaxed);
+        let keep = if direct {
+            self.run_requests(at, &buffer[..read])
+        } else {
+            let mut input = std::mem::take(&mut conn.input);
+            let start = conn.input_start;
+            let keep = self.run_requests(at, &input[start..]);
+            if let Some(conn) = self.conns.get_mut(at) {
+                // `run_requests` has put what is left of the slice into `conn.input`; reuse the
+                // bigger buffer when much is left.
+                if conn.input.len() == input.len() - start {
+                    std::mem::swap(&mut conn.input, &mut input);
+                    conn.input_start = start;
+                }
+            }
+            keep
+        };
+        if !keep {
+            return ReadOutcome::Close;
+        }
+        if read == room { ReadOutcome::More } else { ReadOutcome::Drained }
+    }
+
+    /// Runs the requests in `bytes` and sends the replies; what is left goes to the connection's
+    /// own buffer. False if the connection has to be closed at once.
+    fn run_requests(&mut self, at: usize, bytes: &[u8]) -> bool {
+        let node = self.node();
+        let Some(conn) = self.conns.get_mut(at) else { return true };
+        conn.input_start = 0;
+        let limits = Limits {
+            bulk_max: self.worker.settings.config.proto_max_bulk_len,
+            authenticated: conn.session.authenticated,
+        };
+        let mut limits = limits;
+        let mut used = 0;
+        let mut reply = Reply::with_buffer(std::mem::take(&mut self.reply_buffer), conn.session.protocol);
+        let mut alive = true;
+        while !conn.is_stopped() && used < bytes.len() {
+            let rest = &bytes[used..];
+            match conn.decoder.decode(rest, &limits) {
+                Ok(Decoded::Incomplete { at_least }) => {
+                    if rest.len() as u64 > self.worker.settings.config.client_query_buffer_limit {
+                        crate::log::write(crate::log::WARNING, &format!("Closing client that reached max query buffer length: id={}", conn.session.id()));
+                        alive = false;
+                    }
+                    let _ = at_least;
+                    break;
+                }
+                Ok(Decoded::Nothing { consumed }) => {
+                    if conn.session.is_replica {
+                        let conn_id = ConnId(conn.session.id());
+                        node.master_input(self.worker.now.mono(), MasterInput::Newline { conn: conn_id }, None);
+                    }
+                    used += consumed;
+                }
+                Ok(Decoded::Request { consumed }) => {
+                    let args = conn.decoder.args(rest);
+                    if is_http(&args) {
+                        crate::log::write(crate::log::WARNING, "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.");
+                        alive = false;
+                        break;
+                    }
+                    let next = node.handle(&mut self.worker, &mut conn.session, &args, &mut reply);
+                    match next {
+                        Next::Continue | Next::Blocked => {}
+                        Next::Held => conn.held = Some(args.to_owned_args()),
+                        Next::Close => conn.closing = true,
+                    }
+                    used += consumed;
+                    limits.authenticated = conn.session.authenticated;
+                    if reply.len() >= REPLY_FLUSH_BYTES {
+                        bump(&self.worker.stats.net_output, reply.len() as u64);
+                        alive = conn.send(reply.bytes()) != Flush::Broken;
+                        reply.buffer_mut().clear();
+                        if conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0) {
+                            log_over_limit(conn);
+                            alive = false;
+                        }
+                        if !alive {
+                            break;
+                        }
+                    }
+                }
+                Err(error) => {
+                    reply.error(&format!("ERR {error}"));
+                    conn.closing = true;
+                }
+            }
+        }
+        if alive && used < bytes.len() && !conn.closing {
+            conn.input.clear();
+            conn.input.extend_from_slice(&bytes[used..]);
+        } else if !conn.input.is_empty() || conn.input.capacity() > 0 {
+            conn.input = Vec::new();
+        }
+        conn.session.info.qbuf.store(conn.input.len() as u64, Ordering::Relaxed);
+        if alive && !reply.is_empty() {
+            bump(&self.worker.stats.net_output, reply.len() as u64);
+            bump(&self.worker.stats.writes, 1);
+            alive = conn.send(reply.bytes()) != Flush::Broken;
+            if conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0) {
+                log_over_limit(conn);
+                alive = false;
+            }
+        }
+        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+        if conn.closing && conn.pending_output() == 0 {
+            alive = false;
+        }
+        let mut buffer = reply.into_bytes();
+        buffer.clear();
+        if buffer.capacity() > 4 * REPLY_FLUSH_BYTES {
+            buffer = Vec::with_capacity(READ_BYTES);
+        }
+        self.reply_buffer = buffer;
+        alive
+    }
+
+    /// Goes on with requests that arrived while the connection waited.
+    fn go_on(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        if conn.is_stopped() {
+            return;
+        }
+        let more = std::mem::take(&mut conn.more_to_read);
+        if !conn.input.is_empty() {
+            let input = std::mem::take(&mut conn.input);
+            let start = conn.input_start;
+            if !self.run_requests(at, &input[start..]) {
+                self.close(at);
+                return;
+            }
+        }
+        if more {
+            self.again.push(at);
+        }
+    }
+
+    // ---- writing -------------------------------------------------------------------------
+
+    fn on_writable(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        if conn.pending_output() > 0 {
+            let flushed = conn.flush();
+            conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+            match flushed {
+                Flush::Broken => return self.close(at),
+                Flush::Done if conn.closing => return self.close(at),
+                _ => {}
+            }
+        }
+        if self.conns.get(at).is_some_and(|conn| conn.feed.is_some()) {
+            self.pump(at);
+        }
+    }
+
+    fn pump(&mut self, at: usize) {
+        let node = self.node();
+        let now = self.worker.now.mono();
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        let mut sent = 0;
+        let pumped = replica::pump(&node, conn, now, &mut sent);
+        bump(&self.worker.stats.repl_output, sent);
+        match pumped {
+            Pumped::Waits => {}
+            Pumped::More => self.pump_again = true,
+            Pumped::Broken => self.close(at),
+        }
+    }
+
+    fn pump_all(&mut self) {
+        self.pump_again = false;
+        let with_feed: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.feed.is_some()).map(|(at, _)| at).collect();
+        for at in with_feed {
+            self.pump(at);
+        }
+    }
+
+    // ---- messages ------------------------------------------------------------------------
+
+    fn take_messages(&mut self) {
+        let messages = self.shared.node.mailboxes[self.worker.index].take();
+        if messages.is_empty() {
+            return;
+        }
+        let mut pump = false;
+        for message in messages {
+            match message {
+                Message::Push { client, bytes } => self.push(client, &bytes),
+                Message::Unblock { client, ticket, bytes, position } => self.unblock(client, ticket, &bytes, position),
+                Message::Close { client, flush } => {
+                    if let Some(&at) = self.by_client.get(&client) {
+                        let conn = &mut self.conns[at];
+                        conn.closing = true;
+                        if !flush || conn.pending_output() == 0 {
+                            self.close(at);
+                        }
+                    }
+                }
+                Message::Resume => self.resume(),
+                Message::Deauthenticate { client } => {
+                    if let Some(&at) = self.by_client.get(&client) {
+                        self.conns[at].session.authenticated = false;
+                    }
+                }
+                Message::PumpReplicas => pump = true,
+                Message::Retry { client, args } => {
+                    if let Some(&at) = self.by_client.get(&client) {
+                        self.conns[at].held = Some(args);
+                        self.retry(at);
+                    }
+                }
+            }
+        }
+        if let Some(listeners) = self.take_listeners()
+            && let Err(error) = self.set_listeners(listeners)
+        {
+            crate::log::write(crate::log::WARNING, &format!("Could not listen on the new addresses: {error}"));
+        }
+        if pump {
+            self.take_replica_tasks();
+            self.pump_all();
+        }
+    }
+
+    fn take_listeners(&self) -> Option<Vec<Listener>> {
+        if self.worker.index != 0 {
+            return None;
+        }
+        self.shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn take_replica_tasks(&mut self) {
+        let node = self.node();
+        let tasks = node.repl.take_tasks(|client| self.by_client.contains_key(&client));
+        let any = !tasks.is_empty();
+        for (client, task) in tasks {
+            let Some(&at) = self.by_client.get(&client) else { continue };
+            let conn = &mut self.conns[at];
+            let fine = match task {
+                ReplicaTask::Transfer(transfer) => replica::start_transfer(conn, &self.shared.queues, transfer),
+                ReplicaTask::Stream(cursor) => {
+                    conn.feed.get_or_insert_with(Default::default).start_stream(cursor);
+                    true
+                }
+            };
+            if !fine {
+                self.close(at);
+            }
+        }
+        if any {
+            self.publish_streaming();
+        }
+    }
+
+    fn push(&mut self, client: u64, bytes: &[u8]) {
+        let Some(&at) = self.by_client.get(&client) else { return };
+        let conn = &mut self.conns[at];
+        if conn.closing || conn.session.reply_mode == node::ReplyMode::Off {
+            return;
+        }
+        bump(&self.worker.stats.net_output, bytes.len() as u64);
+        let broken = conn.send(bytes) == Flush::Broken;
+        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+        let over = conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0);
+        if over {
+            log_over_limit(conn);
+        }
+        if broken || over {
+            self.close(at);
+        }
+    }
+
+    fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: u64) {
+        let Some(&at) = self.by_client.get(&client) else { return };
+        let conn = &mut self.conns[at];
+        if conn.session.waiting.as_ref().is_none_or(|waiting| waiting.ticket != ticket) {
+            return;
+        }
+        conn.session.waiting = None;
+        conn.session.info.blocked.store(false, Ordering::Relaxed);
+        if position > 0 {
+            conn.session.last_write = position;
+        }
+        bump(&self.worker.stats.net_output, bytes.len() as u64);
+        if conn.send(bytes) == Flush::Broken {
+            return self.close(at);
+        }
+        self.go_on(at);
+    }
+
+    /// Runs what CLIENT PAUSE held back.
+    fn resume(&mut self) {
+        let held: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.held.is_some()).map(|(at, _)| at).collect();
+        for at in held {
+            self.retry(at);
+        }
+    }
+
+    fn retry(&mut self, at: usize) {
+        let node = self.node();
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        let Some(args) = conn.held.take() else { return };
+        let mut reply = Reply::new(conn.session.protocol);
+        match node.handle(&mut self.worker, &mut conn.session, &args.as_args(), &mut reply) {
+            Next::Continue | Next::Blocked => {}
+            Next::Held => {
+                conn.held = Some(args);
+                return;
+            }
+            Next::Close => conn.closing = true,
+        }
+        if conn.send(reply.bytes()) == Flush::Broken || (conn.closing && conn.pending_output() == 0) {
+            return self.close(at);
+        }
+        self.go_on(at);
+    }
+
+    // ---- from time to time ---------------------------------------------------------------
+
+    fn housekeeping(&mut self) {
+        let node = self.node();
+        let now = node.host.now();
+        if self.worker.next_timeout().is_some_and(|until| until <= now.unix()) {
+            node.expire_waits(&mut self.worker, now.unix());
+        }
+        if now.mono().0 < self.next_housekeeping {
+            return;
+        }
+        self.next_housekeeping = now.mono().0 + HOUSEKEEPING_MS;
+        let settings = node.settings.load_full();
+        let idle_ms = u64::from(settings.config.timeout) * 1000;
+        let mut close = Vec::new();
+        let mut resume = false;
+        for (at, conn) in &mut self.conns {
+            let info = &conn.session.info;
+            if info.killed.load(Ordering::Relaxed) || conn.over_limit(&settings.config, now.mono().0) {
+                close.push(at);
+                continue;
+            }
+            let idle = now.mono().0.saturating_sub(conn.session.info.last_active.load(Ordering::Relaxed));
+            if idle_ms > 0
+                && idle > idle_ms
+                && conn.session.waiting.is_none()
+                && conn.session.subscriptions() == 0
+                && !conn.session.is_replica
+            {
+                crate::log::write(crate::log::VERBOSE, "Closing idle client");
+                close.push(at);
+            }
+            resume |= conn.held.is_some();
+        }
+        close.into_iter().for_each(|at| self.close(at));
+        if resume {
+            self.resume();
+        }
+        if self.conns.iter().any(|(_, conn)| conn.feed.is_some()) {
+            self.take_replica_tasks();
+            self.pump_all();
+        }
+    }
+
+    /// At the end of a round: what grew is sent, what is garbage is given away.
+    fn after_round(&mut self) {
+        if self.worker.log_grew {
+            self.worker.log_grew = false;
+            if self.shared.node.wake_streams(self.worker.index) {
+                self.pump_again = true;
+            }
+        }
+        if self.pump_again {
+            self.pump_all();
+        }
+        if !self.worker.trash.is_empty() || !self.worker.tables.is_empty() {
+            let (trash, tables) = (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
+            self.shared.node.host.free(trash, tables);
+        }
+    }
+}
+
+enum ReadOutcome {
+    /// Nothing more for now.
+    Drained,
+    /// Probably more.
+    More,
+    /// The connection ends.
+    Close,
+}
+
+fn bump(counter: &std::sync::atomic::AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// Reads behind the bytes that the connection has already; returns how much room there was.
+fn read_into(conn: &mut Conn) -> (std::io::Result<usize>, usize) {
+    if conn.input_start > 0 {
+        conn.input.drain(..conn.input_start);
+        conn.input_start = 0;
+    }
+    let have = conn.input.len();
+    // A request that is arriving in many pieces doubles its buffer, so that copying stays linear.
+    let room = have.clamp(READ_BYTES, 16 << 20);
+    conn.input.resize(have + room, 0);
+    let result = conn.stream.read(&mut conn.input[have..]);
+    let read = *result.as_ref().unwrap_or(&0);
+    conn.input.truncate(have + read);
+    (result, room)
+}
+
+fn is_http(args: &Args<'_>) -> bool {
+    args.is(0, "post") || args.is(0, "host:")
+}
+
+fn log_over_limit(conn: &Conn) {
+    crate::log::write(
+        crate::log::WARNING,
+        &format!(
+            "Client id={} addr={} closed for overcoming of output buffer limits.",
+            conn.session.id(),
+            conn.session.info.addr
+        ),
+    );
+}
+
+/// Why a new connection is not served, if it is not.
+/// Source: redis 7.0 `networking.c:clientAcceptHandler`.
+fn refusal(node: &Node, config: &config::Config, peer: Option<SocketAddr>) -> Option<&'static str> {
+    if node.clients.len() >= config.maxclients as usize {
+        return Some("-ERR max number of clients reached\r\n");
+    }
+    let stranger = peer.is_some_and(|peer| !addr::plain_ip(peer.ip()).is_loopback());
+    if config.protected_mode && config.requirepass.as_bytes().is_empty() && stranger {
+        return Some(
+            "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
+             for the default user. In this mode connections are only accepted from the loopback interface. If you \
+             want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just \
+             disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface \
+             by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly \
+             accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively \
+             you can just disable the protected mode by editing the Redis configuration file, and setting the protected \
+             mode option to 'no', and then restarting the server. 3) If you started the server manually just for \
+             testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the \
+             default user. NOTE: You only need to do one of the above things in order for the server to start accepting \
+             connections from the outside.\r\n",
+        );
+    }
+    None
+}
+
+fn set_keepalive(tcp: &mio::net::TcpStream, secs: u32) {
+    let interval = (secs / 3).max(1);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(secs)))
+        .with_interval(Duration::from_secs(u64::from(interval)))
+        .with_retries(3);
+    // Without it a dead peer is found later, nothing else.
+    let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
+}

@@ -1,0 +1,755 @@
+//! The replica's side: the link to this node's master, if it has one.
+//!
+//! ```text
+//! None --replicaof--> Connect --time--> Connecting --> Handshake --+--+CONTINUE--> Connected
+//!                        ^                                         |                   ^
+//!                        |                                   +FULLRESYNC or SYNC       |
+//!                        |                                         v                   |
+//!                        +--cut, refused, time-out--------- Transfer --> Loading ------+
+//! ```
+//! `REPLICAOF NO ONE` leads from everywhere to None, another REPLICAOF to Connect.
+//!
+//! The machine does not read the stream: it hands the bytes out as they are, the node decodes and
+//! applies whole commands and copies each one's bytes into the [`Log`] with `append_verbatim`. So
+//! the log's offset *is* the applied offset: ACKs and the PSYNC argument come from there, and bytes
+//! that were received but not applied when a link broke are simply asked for again.
+//!
+//! A *cached master* in Redis's words is here one flag, `can_continue`: the log's history may be
+//! offered to the master. It is false after a start without history and while data is replaced.
+//!
+//! An ACK goes out each second and at once when the node saw GETACK in the stream, several requests
+//! being answered by one. That is all that a waiting master needs for a prompt answer; no
+//! capability is added to the handshake for it.
+//!
+//! `FAILOVER` sends `PSYNC id offset FAILOVER` instead of the plain form; its place is
+//! `handshake.rs:send_psync`.
+//!
+//! Source: redis 7.0 `replication.c:syncWithMaster`, `readSyncBulkPayload`, `replicationCron`,
+//! `replicationSetMaster`, `replicationUnsetMaster`.
+
+mod handshake;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use resp::Reply;
+use stdx::{MonoMs, Prng};
+
+use crate::event::{LogLine, format_addr};
+use crate::log::Log;
+use crate::master::Upstream;
+use crate::replid::ReplId;
+use handshake::Handshake;
+use transfer::Transfer;
+
+/// Time between two attempts to connect, and between two ACKs.
+const RETRY_MS: u64 = 1000;
+const ACK_PERIOD_MS: u64 = 1000;
+/// A failed full synchronization is tried again at once; from the second failure on after this time,
+/// doubled each time up to `RETRY_MS`. (Redis retries some ten times a second.)
+const SYNC_BACKOFF_MS: u64 = 100;
+/// How often the master hears a newline while this node loads.
+const NEWLINE_PERIOD_MS: u64 = 1000;
+
+/// One attempt to talk to the master. Events of earlier attempts are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+/// Where the incoming RDB goes; for the log's wording only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadMode {
+    /// To a file first (`repl-diskless-load disabled`).
+    Disk,
+    /// Straight into the parser.
+    Parser,
+}
+
+/// The directives that this machine needs.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// What `REPLCONF listening-port` tells: `replica-announce-port`, or `port`.
+    pub listening_port: u16,
+    /// `replica-announce-ip`
+    pub announce_ip: Option<String>,
+    /// `masteruser`
+    pub masteruser: Option<String>,
+    /// `masterauth`
+    pub masterauth: Option<Vec<u8>>,
+    /// `repl-timeout`
+    pub timeout_ms: u64,
+    /// `repl-diskless-load`
+    pub load_mode: LoadMode,
+}
+
+impl Default for ReplicaOptions {
+    fn default() -> ReplicaOptions {
+        ReplicaOptions {
+            listening_port: 6379,
+            announce_ip: None,
+            masteruser: None,
+            masterauth: None,
+            timeout_ms: 60_000,
+            load_mode: LoadMode::Disk,
+        }
+    }
+}
+
+/// What happens to the link.
+#[derive(Debug)]
+pub enum ReplicaInput<'a> {
+    /// The connection stands.
+    Connected {
+        /// Which attempt.
+        link: LinkId,
+    },
+    /// It could not be made.
+    ConnectFailed {
+        /// Which attempt.
+        link: LinkId,
+        /// The operating system's words, such as `Connection refused`.
+        error: &'a str,
+    },
+    /// Bytes came. Feed them only while [`ReplicaLink::wants_read`], or they are kept in memory.
+    Data {
+        /// On which attempt's connection.
+        link: LinkId,
+        /// What came.
+        bytes: &'a [u8],
+    },
+    /// The connection is gone.
+    Closed {
+        /// Which.
+        link: LinkId,
+        /// The operating system's words, empty for an orderly end.
+        error: &'a str,
+    },
+    /// The node begins to replace its data set with the incoming one: no way back from here.
+    LoadStarted {
+        /// For which attempt.
+        link: LinkId,
+    },
+    /// The incoming RDB is loaded whole (`ok`), or not: broken file, refused by a guard, no memory.
+    LoadFinished {
+        /// For which attempt.
+        link: LinkId,
+        /// Whether the data set is now the master's.
+        ok: bool,
+    },
+    /// The node met `REPLCONF GETACK` in the stream.
+    AckRequested,
+}
+
+/// What the link wants done.
+#[derive(Debug, PartialEq)]
+pub enum ReplicaOutput {
+    /// Open a connection; answer with `Connected` or `ConnectFailed`. Before that, apply or drop all
+    /// `Stream` bytes of earlier links: the offset that the handshake tells must not move after it.
+    Connect {
+        /// The attempt's name.
+        link: LinkId,
+        /// Host name or address as configured.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// Send these bytes.
+    Send {
+        /// On which connection.
+        link: LinkId,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// Close the connection; nothing of it counts any more. Data that was being loaded from it and
+    /// is not finished is to be given up.
+    Close {
+        /// Which.
+        link: LinkId,
+    },
+    /// An RDB follows: prepare a sink.
+    RdbBegin {
+        /// On which connection.
+        link: LinkId,
+        /// Its length; `None` if it is sent while it is made.
+        length: Option<u64>,
+        /// The id and offset that the data will have; `None` after a plain SYNC.
+        replid: Option<ReplId>,
+        /// See `replid`.
+        offset: u64,
+    },
+    /// A piece of the RDB.
+    RdbBytes {
+        /// On which connection.
+        link: LinkId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The RDB is complete: load it (or finish loading), then say `LoadFinished`.
+    RdbEnd {
+        /// On which connection.
+        link: LinkId,
+    },
+    /// The stream begins: decode with a fresh decoder.
+    StreamBegin {
+        /// On which connection.
+        link: LinkId,
+        /// True after a full synchronization: the RDB tells the selected database. False: as before.
+        full: bool,
+    },
+    /// Bytes of the stream, to be applied in order.
+    Stream {
+        /// On which connection.
+        link: LinkId,
+        /// The bytes, cut anywhere.
+        bytes: Vec<u8>,
+    },
+    /// The history changed: tell the own replicas (`MasterInput::DropReplicas`).
+    DropReplicas,
+    /// A line for the log.
+    Log(LogLine),
+}
+
+/// ROLE's word for the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// This node is a master.
+    None,
+    /// To be connected.
+    Connect,
+    /// Being connected.
+    Connecting,
+    /// Talking before the data.
+    Handshake,
+    /// Getting or loading the RDB.
+    Sync,
+    /// Following the stream.
+    Connected,
+}
+
+impl LinkState {
+    /// As ROLE prints it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LinkState::None => "none",
+            LinkState::Connect => "connect",
+            LinkState::Connecting => "connecting",
+            LinkState::Handshake => "handshake",
+            LinkState::Sync => "sync",
+            LinkState::Connected => "connected",
+        }
+    }
+}
+
+/// How far the RDB of a full synchronization has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncProgress {
+    /// 0 if unknown.
+    pub total_bytes: u64,
+    /// Received.
+    pub read_bytes: u64,
+    /// Age of the last byte.
+    pub last_io_seconds_ago: u64,
+}
+
+/// The link as INFO shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// `master_host`
+    pub host: String,
+    /// `master_port`
+    pub port: u16,
+    /// ROLE's state; `master_link_status` is up when connected.
+    pub state: LinkState,
+    /// `master_last_io_seconds_ago`, −1 if not connected.
+    pub last_io_seconds_ago: i64,
+    /// Present while an RDB comes in.
+    pub sync: Option<SyncProgress>,
+    /// `slave_read_repl_offset`
+    pub read_offset: u64,
+    /// `slave_repl_offset`
+    pub applied_offset: u64,
+    /// `master_link_down_since_seconds`, −1 if never up with this master; `None` while up.
+    pub down_since_seconds: Option<i64>,
+}
+
+/// What a REPLICAOF did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaOfOutcome {
+    /// `+OK`
+    Started,
+    /// `+OK Already connected to specified master`
+    AlreadyConnected,
+}
+
+/// What the log says about an attempt to connect.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    First,
+    Again,
+    AfterFailure,
+}
+
+#[derive(Debug)]
+enum State {
+    None,
+    /// Waits until `at`.
+    Connect {
+        at: MonoMs,
+        how: How,
+    },
+    Connecting {
+        since: MonoMs,
+    },
+    Handshake(Handshake),
+    Transfer(Transfer),
+    /// The RDB is complete; `early` is what came after it.
+    Loading {
+        offset: u64,
+        replid: Option<ReplId>,
+        early: Vec<u8>,
+        next_newline: MonoMs,
+    },
+    Connected {
+        last_io: MonoMs,
+        next_ack: MonoMs,
+    },
+}
+
+#[derive(Debug)]
+struct Master {
+    host: String,
+    port: u16,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct ReplicaLink {
+    options: ReplicaOptions,
+    log: Arc<Log>,
+    prng: Prng,
+    master: Option<Master>,
+    state: State,
+    link: LinkId,
+    /// The log's history may be offered for a partial resynchronization.
+    can_continue: bool,
+    /// Data of the incoming RDB has begun to replace ours.
+    replacing: bool,
+    /// Since when the link is down, if it was up with this master.
+    down_since: Option<MonoMs>,
+    /// Stream bytes received, as an offset.
+    read_offset: u64,
+    /// Full synchronizations that failed since the last success.
+    failed_syncs: u32,
+    ack_wanted: bool,
+    /// What came while an earlier part was still being dealt with.
+    outputs: VecDeque<ReplicaOutput>,
+}
+
+impl ReplicaLink {
+    /// A node that follows nobody. `prng` names histories: seed it from the operating system's
+    /// random source.
+    pub fn new(log: Arc<Log>, options: ReplicaOptions, prng: Prng) -> ReplicaLink {
+        ReplicaLink {
+            options,
+            log,
+            prng,
+            master: None,
+            state: State::None,
+            link: LinkId(0),
+            can_continue: false,
+            replacing: false,
+            down_since: None,
+            read_offset: 0,
+            failed_syncs: 0,
+            ack_wanted: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// CONFIG SET changed something; it counts from the next handshake on, time-outs at once.
+    pub fn set_options(&mut self, options: ReplicaOptions) {
+        self.options = options;
+    }
+
+    /// `replicaof host port` in the configuration, at start. `history` is true if the log was
+    /// restored with `restore_as_replica`.
+    pub fn start(&mut self, now: MonoMs, host: &str, port: u16, history: bool) {
+        assert!(self.master.is_none(), "the configuration is read once");
+        self.log.follow();
+        self.can_continue = history;
+        self.read_offset = self.log.offset();
+        self.master = Some(Master { host: host.to_owned(), port });
+        self.state = State::Connect { at: now, how: How::First };
+    }
+
+    /// REPLICAOF host port at run time. Call it with all stripe locks held, so that no write
+    /// straddles the change of role. `who` describes the client, for the log.
+    ///
+    /// Source: redis 7.0 `replication.c:replicaofCommand`, `replicationSetMaster`.
+    pub fn replicaof(&mut self, now: MonoMs, host: &str, port: u16, who: &str) -> ReplicaOfOutcome {
+        if self.is_following(host, port) {
+            self.notice(
+                "REPLICAOF would result into synchronization with the master we are already \
+                 connected with. No operation performed.",
+            );
+            return ReplicaOfOutcome::AlreadyConnected;
+        }
+        let was_master = self.master.is_none();
+        self.leave_link();
+        if was_master {
+            self.notice(
+                "Before turning into a replica, using my own master parameters to synthesize a \
+                 cached master: I may be able to synchronize with the new master with just a \
+                 partial transfer.",
+            );
+            self.log.follow();
+            self.can_continue = true;
+        }
+        self.master = Some(Master { host: host.to_owned(), port });
+        self.failed_syncs = 0;
+        self.connect(now, How::First);
+        self.notice(format!(
+            "REPLICAOF {} enabled (user request from '{who}')",
+            format_addr(host, i64::from(port))
+        ));
+        ReplicaOfOutcome::Started
+    }
+
+    /// REPLICAOF NO ONE, with all stripe locks held. False if this node is a master already.
+    pub fn replicaof_no_one(&mut self, who: &str) -> bool {
+        if self.master.is_none() {
+            return false;
+        }
+        self.leave_link();
+        if self.can_continue {
+            self.notice("Discarding previously cached master state.");
+        }
+        self.master = None;
+        self.state = State::None;
+        self.can_continue = false;
+        self.down_since = None;
+        let fresh = ReplId::generate(&mut self.prng);
+        let ids = self.log.promote(fresh);
+        self.warning(format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID \
+             is {}",
+            ids.replid2, ids.second_repl_offset, ids.replid
+        ));
+        // Our replicas learn the new id by coming again.
+        self.outputs.push_back(ReplicaOutput::DropReplicas);
+        self.notice(format!("MASTER MODE enabled (user request from '{who}')"));
+        true
+    }
+
+    /// Whether this is the master already followed.
+    pub fn is_following(&self, host: &str, port: u16) -> bool {
+        let same = |m: &Master| m.host.eq_ignore_ascii_case(host) && m.port == port;
+        self.master.as_ref().is_some_and(same)
+    }
+
+    /// Host and port of the master; `None` on a master.
+    pub fn master(&self) -> Option<(&str, u16)> {
+        self.master.as_ref().map(|m| (m.host.as_str(), m.port))
+    }
+
+    /// What this means for the own replicas; tell [`MasterSide`](crate::MasterSide) when it changes.
+    pub fn upstream(&self) -> Upstream {
+        match self.state {
+            State::None => Upstream::None,
+            State::Connected { .. } => Upstream::Up,
+            _ => Upstream::Down,
+        }
+    }
+
+    /// The present attempt.
+    pub fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// Whether the driver should read from the link. False while an RDB is being loaded: what
+    /// follows it waits in the socket.
+    pub fn wants_read(&self) -> bool {
+        !matches!(self.state, State::Loading { .. })
+    }
+
+    /// Takes one input. Outputs are ready afterwards.
+    pub fn handle_input(&mut self, now: MonoMs, input: ReplicaInput<'_>) {
+        match input {
+            ReplicaInput::Connected { link } if link == self.link => self.connected(now),
+            ReplicaInput::ConnectFailed { link, error } if link == self.link => {
+                if matches!(self.state, State::Connecting { .. }) {
+                    self.warning(format!("Error condition on socket for SYNC: {error}"));
+                    self.state = State::Connect { at: now + RETRY_MS, how: How::First };
+                }
+            }
+            ReplicaInput::Data { link, bytes } if link == self.link => self.data(now, bytes),
+            ReplicaInput::Closed { link, error } if link == self.link => self.closed(now, error),
+            ReplicaInput::LoadStarted { link } if link == self.link => self.load_started(),
+            ReplicaInput::LoadFinished { link, ok } if link == self.link => {
+                self.load_finished(now, ok);
+            }
+            ReplicaInput::AckRequested => {
+                self.ack_wanted = matches!(self.state, State::Connected { .. });
+            }
+            // Late news of an earlier attempt.
+            _ => {}
+        }
+    }
+
+    /// Call it at or after the time that [`ReplicaLink::poll_timeout`] gave. Too early is harmless.
+    ///
+    /// Source: redis 7.0 `replication.c:replicationCron`.
+    pub fn handle_timeout(&mut self, now: MonoMs) {
+        let limit = self.options.timeout_ms;
+        let expired = |last: MonoMs| now.since(last) > limit;
+        match &mut self.state {
+            State::Connect { at, how } if *at <= now => {
+                let how = *how;
+                self.connect(now, how);
+            }
+            State::Connecting { since } if expired(*since) => self.handshake_timeout(now),
+            State::Handshake(handshake) if expired(handshake.last_io) => {
+                self.handshake_timeout(now);
+            }
+            State::Transfer(transfer) if expired(transfer.last_io) => {
+                self.warning(
+                    "Timeout receiving bulk data from MASTER... If the problem persists try to \
+                     set the 'repl-timeout' parameter in redis.conf to a larger value.",
+                );
+                self.sync_failed(now);
+            }
+            State::Loading { next_newline, .. } if *next_newline <= now => {
+                *next_newline = now + NEWLINE_PERIOD_MS;
+                self.send(b"\n".to_vec());
+            }
+            State::Connected { last_io, .. } if expired(*last_io) => {
+                self.warning("MASTER timeout: no data nor PING received...");
+                self.outputs.push_back(ReplicaOutput::Close { link: self.link });
+                self.master_lost(now);
+            }
+            State::Connected { next_ack, .. } if *next_ack <= now => {
+                *next_ack = now + ACK_PERIOD_MS;
+                self.ack_wanted = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// When `handle_timeout` has to be called next. Every input and every `replicaof…` may change it.
+    pub fn poll_timeout(&self) -> Option<MonoMs> {
+        let limit = |last: MonoMs| last + self.options.timeout_ms + 1;
+        match &self.state {
+            State::None => None,
+            State::Connect { at, .. } => Some(*at),
+            State::Connecting { since } => Some(limit(*since)),
+            State::Handshake(handshake) => Some(limit(handshake.last_io)),
+            State::Transfer(transfer) => Some(limit(transfer.last_io)),
+            State::Loading { next_newline, .. } => Some(*next_newline),
+            State::Connected { last_io, next_ack } => Some(limit(*last_io).min(*next_ack)),
+        }
+    }
+
+    /// The next thing to do, in order. An ACK is made here, so that one answers all requests that
+    /// came before and tells the newest offset.
+    pub fn poll_output(&mut self) -> Option<ReplicaOutput> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if std::mem::take(&mut self.ack_wanted) {
+            let mut bytes = Vec::with_capacity(48);
+            let offset = self.log.offset().to_string();
+            resp::encode_command(&mut bytes, &["REPLCONF", "ACK", &offset]);
+            return Some(ReplicaOutput::Send { link: self.link, bytes });
+        }
+        None
+    }
+
+    /// The link for INFO; `None` on a master.
+    pub fn status(&self, now: MonoMs) -> Option<LinkStatus> {
+        let master = self.master.as_ref()?;
+        let sync = match &self.state {
+            State::Transfer(transfer) => transfer.progress(now),
+            _ => None,
+        };
+        let up = match self.state {
+            State::Connected { last_io, .. } => Some(now.since(last_io) / 1000),
+            _ => None,
+        };
+        let down = || self.down_since.map_or(-1, |since| (now.since(since) / 1000) as i64);
+        let applied_offset = self.log.offset();
+        Some(LinkStatus {
+            host: master.host.clone(),
+            port: master.port,
+            state: self.link_state(),
+            last_io_seconds_ago: up.map_or(-1, |s| s as i64),
+            sync,
+            read_offset: if up.is_some() { self.read_offset } else { applied_offset },
+            applied_offset,
+            down_since_seconds: if up.is_some() { None } else { Some(down()) },
+        })
+    }
+
+    /// ROLE's word.
+    pub fn link_state(&self) -> LinkState {
+        match self.state {
+            State::None => LinkState::None,
+            State::Connect { .. } => LinkState::Connect,
+            State::Connecting { .. } => LinkState::Connecting,
+            State::Handshake(_) => LinkState::Handshake,
+            State::Transfer(_) | State::Loading { .. } => LinkState::Sync,
+            State::Connected { .. } => LinkState::Connected,
+        }
+    }
+
+    /// The answer of ROLE on a replica.
+    pub(crate) fn role_reply(&self, reply: &mut Reply) {
+        let Some(master) = &self.master else { return };
+        let connected = matches!(self.state, State::Connected { .. });
+        reply.array(5);
+        reply.bulk(b"slave");
+        reply.text(&master.host);
+        reply.integer(i64::from(master.port));
+        reply.text(self.link_state().as_str());
+        reply.integer(if connected { self.log.offset() as i64 } else { -1 });
+    }
+
+    fn notice(&mut self, text: impl Into<String>) {
+        self.outputs.push_back(ReplicaOutput::Log(LogLine::notice(text)));
+    }
+
+    fn warning(&mut self, text: impl Into<String>) {
+        self.outputs.push_back(ReplicaOutput::Log(LogLine::warning(text)));
+    }
+
+    fn send(&mut self, bytes: Vec<u8>) {
+        self.outputs.push_back(ReplicaOutput::Send { link: self.link, bytes });
+    }
+
+    fn address(&self) -> String {
+        self.master.as_ref().map_or_else(String::new, |m| format_addr(&m.host, i64::from(m.port)))
+    }
+
+    /// Starts one attempt.
+    fn connect(&mut self, now: MonoMs, how: How) {
+        let Some(master) = &self.master else { unreachable!("only a replica connects") };
+        let (host, port) = (master.host.clone(), master.port);
+        self.link = LinkId(self.link.0 + 1);
+        self.state = State::Connecting { since: now };
+        let address = self.address();
+        self.notice(match how {
+            How::First => format!("Connecting to MASTER {address}"),
+            How::Again => format!("Reconnecting to MASTER {address}"),
+            How::AfterFailure => format!("Reconnecting to MASTER {address} after failure"),
+        });
+        self.notice("MASTER <-> REPLICA sync started");
+        self.outputs.push_back(ReplicaOutput::Connect { link: self.link, host, port });
+    }
+
+    fn connected(&mut self, now: MonoMs) {
+        if matches!(self.state, State::Connecting { .. }) {
+            self.notice("Non blocking connect for SYNC fired the event.");
+            self.become_handshake(now);
+        }
+    }
+
+    /// Bytes may carry the link through several states at once.
+    fn data(&mut self, now: MonoMs, bytes: &[u8]) {
+        let link = self.link;
+        let mut rest = bytes.to_vec();
+        while !rest.is_empty() && self.link == link {
+            rest = match &mut self.state {
+                State::Handshake(_) => self.handshake_bytes(now, rest),
+                State::Transfer(_) => self.transfer_bytes(now, rest),
+                State::Loading { early, .. } => {
+                    early.extend_from_slice(&rest);
+                    return;
+                }
+                State::Connected { last_io, .. } => {
+                    *last_io = now;
+                    self.read_offset += rest.len() as u64;
+                    self.outputs.push_back(ReplicaOutput::Stream { link, bytes: rest });
+                    return;
+                }
+                State::None | State::Connect { .. } | State::Connecting { .. } => return,
+            };
+        }
+    }
+
+    fn closed(&mut self, now: MonoMs, error: &str) {
+        match self.state {
+            State::Handshake(_) => self.handshake_closed(now, error),
+            State::Transfer(_) | State::Loading { .. } => {
+                let error = if error.is_empty() { "connection lost" } else { error };
+                let what = match &self.state {
+                    State::Transfer(t) if t.in_header() => "reading bulk count from MASTER",
+                    _ => "trying to sync with MASTER",
+                };
+                self.warning(format!("I/O error {what}: {error}"));
+                self.sync_failed(now);
+            }
+            State::Connected { .. } => self.master_lost(now),
+            State::Connecting { .. } => {
+                self.warning(format!("Error condition on socket for SYNC: {error}"));
+                self.state = State::Connect { at: now + RETRY_MS, how: How::First };
+            }
+            State::None | State::Connect { .. } => {}
+        }
+    }
+
+    /// The stream ended. It is taken up again at once.
+    fn master_lost(&mut self, now: MonoMs) {
+        self.warning("Connection with master lost.");
+        self.notice("Caching the disconnected master state.");
+        self.down_since = Some(now);
+        self.ack_wanted = false;
+        self.connect(now, How::Again);
+    }
+
+    /// Ends whatever the link is doing, on our own wish.
+    fn leave_link(&mut self) {
+        match self.state {
+            State::None | State::Connect { .. } => {}
+            State::Connected { .. } => {
+                self.warning("Connection with master lost.");
+                self.notice("Caching the disconnected master state.");
+                self.outputs.push_back(ReplicaOutput::Close { link: self.link });
+            }
+            _ => self.outputs.push_back(ReplicaOutput::Close { link: self.link }),
+        }
+        self.ack_wanted = false;
+        self.replacing = false;
+        // Nothing of this attempt counts any more.
+        self.link = LinkId(self.link.0 + 1);
+    }
+
+    /// A full synchronization failed: again, soon.
+    fn sync_failed(&mut self, now: MonoMs) {
+        self.outputs.push_back(ReplicaOutput::Close { link: self.link });
+        self.link = LinkId(self.link.0 + 1);
+        self.replacing = false;
+        let failed = self.failed_syncs;
+        self.failed_syncs = failed.saturating_add(1);
+        if failed == 0 {
+            return self.connect(now, How::AfterFailure);
+        }
+        let wait = (SYNC_BACKOFF_MS << (failed - 1).min(8)).min(RETRY_MS);
+        self.state = State::Connect { at: now + wait, how: How::AfterFailure };
+    }
+
+    /// The stream begins here.
+    fn become_connected(&mut self, now: MonoMs, full: bool) {
+        assert!(
+            matches!(self.state, State::Handshake(_) | State::Loading { .. }),
+            "a stream follows an agreement"
+        );
+        self.can_continue = true;
+        self.replacing = false;
+        self.failed_syncs = 0;
+        self.down_since = None;
+        self.read_offset = self.log.offset();
+        self.state = State::Connected { last_io: now, next_ack: now + ACK_PERIOD_MS };
+        // The first ACK puts this node online at its master.
+        self.ack_wanted = true;
+        self.outputs.push_back(ReplicaOutput::StreamBegin { link: self.link, full });
+    }
+}

@@ -1,0 +1,651 @@
+//! One watched process seen as a pair of connections: opening and replacing them, pairing replies
+//! with commands, PING, and the clocks from which it is judged to be down.
+//!
+//! A link knows nothing of masters, votes or failovers. Links to peers are shared by all masters
+//! that are watched in common with that peer. Differences from redis-sentinel, none of them visible
+//! on the wire: a lost connection is opened again at once; the down clock runs from the first PING
+//! that stays unanswered, or from the loss of the connection; and a connection that the other side
+//! closed is remembered as possible proof of its death.
+//! Source: redis 7.0 `sentinel.c:sentinelReconnectInstance`, `sentinelSendPing`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use resp::{ReplyParser, Value};
+use stdx::MonoMs;
+
+use crate::addr::Addr;
+use crate::api::{CloseReason, ConnId, LinkPurpose, Now, Output};
+use crate::hello::HELLO_CHANNEL;
+use crate::model::{MasterId, ReplicaKey};
+use crate::timing::{CONNECT_WAIT_MS, PENDING_MAX, RETRY_MS, SILENT_RECYCLE_MS};
+
+/// Names a link inside the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LinkId(pub u64);
+
+/// Whose replies arrive on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Master(MasterId),
+    Replica(MasterId, ReplicaKey),
+    /// A sentinel; several masters may share the link.
+    Peer,
+}
+
+/// A command whose reply has not come yet.
+#[derive(Clone, Debug)]
+pub(crate) enum Pending {
+    /// The reply says nothing (AUTH, SETNAME, MULTI, …).
+    Ignored,
+    Ping {
+        sent: MonoMs,
+    },
+    Info,
+    Role,
+    /// `is-master-down-by-addr`: about which master and address, from which entry, and the epoch
+    /// in which a vote was asked for.
+    Ask {
+        master: MasterId,
+        peer: String,
+        addr: Addr,
+        vote_epoch: Option<u64>,
+    },
+    /// `SENTINEL MASTER`: what does the peer take for the master?
+    Confirm {
+        master: MasterId,
+        peer: String,
+    },
+}
+
+/// What the links share with the world.
+pub(crate) struct Io {
+    pub now: Now,
+    pub out: VecDeque<Output>,
+    pub conns: BTreeMap<ConnId, (LinkId, LinkPurpose)>,
+    next_conn: u64,
+    /// The earliest time at which something is due, gathered while a master is swept.
+    pub wake: Option<MonoMs>,
+    /// Names that are being looked up, or were lately, and when that was asked.
+    resolving: BTreeMap<String, MonoMs>,
+}
+
+impl Io {
+    pub fn new(now: Now) -> Io {
+        Io {
+            now,
+            out: VecDeque::new(),
+            conns: BTreeMap::new(),
+            next_conn: 1,
+            wake: None,
+            resolving: BTreeMap::new(),
+        }
+    }
+
+    /// Asks to be called again at `at`.
+    pub fn wake_at(&mut self, at: MonoMs) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// True once `period` has passed since `since`; otherwise asks to be called then.
+    pub fn due(&mut self, since: MonoMs, period: u64) -> bool {
+        let at = since + period;
+        if self.now.mono >= at {
+            return true;
+        }
+        self.wake_at(at);
+        false
+    }
+
+    /// Looks a name up, at most once a second.
+    pub fn resolve(&mut self, host: &str) {
+        let now = self.now.mono;
+        if self.resolving.get(host).is_some_and(|&asked| now.since(asked) < 1000) {
+            return;
+        }
+        self.resolving.retain(|_, asked| now.since(*asked) < 60_000);
+        self.resolving.insert(host.to_string(), now);
+        self.out.push_back(Output::Resolve { host: host.to_string() });
+    }
+
+    fn connect(&mut self, link: LinkId, addr: SocketAddr, purpose: LinkPurpose) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.conns.insert(conn, (link, purpose));
+        self.out.push_back(Output::Connect { conn, addr, purpose });
+        conn
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        let known = self.conns.remove(&conn);
+        assert!(known.is_some(), "a connection is closed once");
+        self.out.push_back(Output::Close { conn });
+    }
+
+    fn send(&mut self, conn: ConnId, bytes: Vec<u8>) {
+        self.out.push_back(Output::Send { conn, bytes });
+    }
+}
+
+/// One of the two connections of a link.
+pub(crate) enum Channel {
+    /// Not there; the next attempt is due at `retry_at`.
+    Idle {
+        retry_at: MonoMs,
+    },
+    Connecting {
+        conn: ConnId,
+        since: MonoMs,
+    },
+    Up {
+        conn: ConnId,
+        since: MonoMs,
+        parser: ReplyParser,
+    },
+}
+
+impl Channel {
+    pub fn is_up(&self) -> bool {
+        matches!(self, Channel::Up { .. })
+    }
+
+    pub fn conn(&self) -> Option<ConnId> {
+        match self {
+            Channel::Idle { .. } => None,
+            Channel::Connecting { conn, .. } | Channel::Up { conn, .. } => Some(*conn),
+        }
+    }
+}
+
+/// The other side closed the command connection and has not been heard since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    pub since: MonoMs,
+    /// A new connection was refused, not answered, or closed without a word.
+    pub failed: bool,
+}
+
+/// What a sweep tells a link about the instance behind it.
+pub(crate) struct Care {
+    pub ping_period: u64,
+    pub down_after: u64,
+    pub publish_period: u64,
+    pub min_reconnect: u64,
+    pub s_down: bool,
+    /// `crash-grace` of a master, 0 for everyone else.
+    pub grace: u64,
+}
+
+pub(crate) struct Link {
+    pub id: LinkId,
+    pub owner: Owner,
+    pub addr: Addr,
+    /// How many masters share the link.
+    pub refcount: u32,
+    pub cmd: Channel,
+    pub pubsub: Channel,
+    pub pending: VecDeque<Pending>,
+    /// Since when the instance owes an answer. Redis calls it `act_ping_time`.
+    pub down_clock: Option<MonoMs>,
+    pub last_ping: Option<MonoMs>,
+    /// The last acceptable reply to PING.
+    pub last_ok: MonoMs,
+    /// The last reply to PING of any kind.
+    pub last_pong: MonoMs,
+    pub pubsub_activity: MonoMs,
+    pub proof: Option<Proof>,
+    /// Largest round trip measured lately, in ms.
+    pub rtt: u64,
+    /// Whether a peer is of our own kind: none until it has said so.
+    pub is_redoubt: Option<bool>,
+    /// Connection on which a peer was asked for its kind.
+    pub kind_asked: Option<ConnId>,
+    pub local_ip: Option<IpAddr>,
+    /// User and password to log in with.
+    pub login: Option<(Option<String>, String)>,
+    /// Commands that have another name on this node.
+    pub renamed: BTreeMap<String, String>,
+    /// `sentinel-<first 8 of myid>`.
+    client_name: String,
+    failures: u32,
+    grace: u64,
+}
+
+impl Link {
+    pub fn new(id: LinkId, owner: Owner, addr: Addr, client_name: &str, now: MonoMs) -> Link {
+        Link {
+            id,
+            owner,
+            addr,
+            refcount: 1,
+            cmd: Channel::Idle { retry_at: now },
+            pubsub: Channel::Idle { retry_at: now },
+            pending: VecDeque::new(),
+            down_clock: Some(now),
+            last_ping: None,
+            last_ok: now,
+            last_pong: now,
+            pubsub_activity: now,
+            proof: None,
+            rtt: 0,
+            is_redoubt: None,
+            kind_asked: None,
+            local_ip: None,
+            login: None,
+            renamed: BTreeMap::new(),
+            client_name: client_name.to_string(),
+            failures: 0,
+            grace: 0,
+        }
+    }
+
+    fn is_peer(&self) -> bool {
+        self.owner == Owner::Peer
+    }
+
+    /// Since when the command connection stands.
+    pub fn up_since(&self) -> Option<MonoMs> {
+        match self.cmd {
+            Channel::Up { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    pub fn awaits(&self, test: impl Fn(&Pending) -> bool) -> bool {
+        self.pending.iter().any(test)
+    }
+
+    /// Encodes a command under the name that it has on this node.
+    fn encode(&self, bytes: &mut Vec<u8>, args: &[&str]) {
+        let mut words: Vec<&str> = args.to_vec();
+        if !self.is_peer() {
+            // CONFIG|REWRITE and the like are renamed by their first word only.
+            if let Some(name) = self.renamed.get(&args[0].to_ascii_lowercase()) {
+                words[0] = name;
+            }
+        }
+        resp::encode_command(bytes, &words);
+    }
+
+    /// Sends commands in one write. Returns false, and sends nothing, when the link is not up or
+    /// too many replies are outstanding.
+    pub fn send(&mut self, io: &mut Io, commands: &[(Pending, &[&str])]) -> bool {
+        let Channel::Up { conn, .. } = self.cmd else { return false };
+        if self.pending.len() >= PENDING_MAX * self.refcount as usize {
+            return false;
+        }
+        let mut bytes = Vec::new();
+        for (pending, args) in commands {
+            self.encode(&mut bytes, args);
+            self.pending.push_back(pending.clone());
+        }
+        io.send(conn, bytes);
+        true
+    }
+
+    /// Sends PING and starts the down clock if no answer is owed yet.
+    fn ping(&mut self, io: &mut Io) {
+        let now = io.now.mono;
+        if self.send(io, &[(Pending::Ping { sent: now }, &["PING"])]) {
+            self.last_ping = Some(now);
+            self.down_clock.get_or_insert(now);
+        }
+    }
+
+    /// An answer to PING. `good` answers (`+PONG`, `-LOADING`, `-MASTERDOWN`) show a live server.
+    pub fn pong(&mut self, now: MonoMs, sent: MonoMs, good: bool) {
+        self.last_pong = now;
+        let sample = now.since(sent);
+        self.rtt = sample.max(self.rtt - self.rtt / 8);
+        if good {
+            self.last_ok = now;
+            // PINGs sent meanwhile still owe their own answers.
+            self.down_clock = self.pending.iter().find_map(|p| match p {
+                Pending::Ping { sent } => Some(*sent),
+                _ => None,
+            });
+        }
+    }
+
+    /// Opens, replaces and uses the connections as far as they are due.
+    pub fn drive(&mut self, io: &mut Io, care: &Care) {
+        self.grace = care.grace;
+        self.drive_cmd(io, care);
+        if !self.is_peer() {
+            self.drive_pubsub(io, care);
+        }
+    }
+
+    fn drive_cmd(&mut self, io: &mut Io, care: &Care) {
+        let now = io.now.mono;
+        match self.cmd {
+            Channel::Idle { retry_at } => {
+                if now < retry_at {
+                    return io.wake_at(retry_at);
+                }
+                self.cmd = self.open(io, LinkPurpose::Command);
+                io.wake_at(now + CONNECT_WAIT_MS);
+            }
+            Channel::Connecting { conn, since } => {
+                if io.due(since, CONNECT_WAIT_MS) {
+                    io.close(conn);
+                    self.connect_failed(now);
+                    self.cmd = self.open(io, LinkPurpose::Command);
+                    io.wake_at(now + CONNECT_WAIT_MS);
+                }
+            }
+            Channel::Up { conn, since, .. } => {
+                if self.silent_too_long(io, since, care) {
+                    io.close(conn);
+                    self.forget_cmd(now);
+                    self.cmd = self.open(io, LinkPurpose::Command);
+                    return io.wake_at(now + CONNECT_WAIT_MS);
+                }
+                self.drive_ping(io, since, care);
+            }
+        }
+    }
+
+    fn drive_ping(&mut self, io: &mut Io, up_since: MonoMs, care: &Care) {
+        let first = self.last_ping.is_none_or(|at| at < up_since);
+        let ready = first || {
+            let pong_due = io.due(self.last_pong, care.ping_period);
+            let ping_due = io.due(self.last_ping.unwrap_or(up_since), care.ping_period / 2);
+            pong_due && ping_due
+        };
+        if ready {
+            self.ping(io);
+            io.wake_at(io.now.mono + care.ping_period / 2);
+        }
+    }
+
+    /// True when a connection has been silent so long that a new one has better chances.
+    fn silent_too_long(&self, io: &mut Io, up_since: MonoMs, care: &Care) -> bool {
+        let Some(clock) = self.down_clock else { return false };
+        let age = if care.s_down {
+            if self.is_peer() { 2 * SILENT_RECYCLE_MS } else { SILENT_RECYCLE_MS }
+        } else {
+            care.min_reconnect
+        };
+        let half = care.down_after / 2;
+        let silent = self.last_ping.is_some_and(|at| at >= up_since);
+        let old = io.due(up_since, age);
+        let owed = care.s_down || (io.due(clock, half) && io.due(self.last_pong, half));
+        // Something was asked on this very connection and nothing has come back on it.
+        silent && old && owed && self.last_pong < io.now.mono - age.min(half.max(1))
+    }
+
+    fn drive_pubsub(&mut self, io: &mut Io, care: &Care) {
+        let now = io.now.mono;
+        match self.pubsub {
+            Channel::Idle { retry_at } => {
+                // Without commands there is nobody to subscribe to either.
+                if !self.cmd.is_up() {
+                    return;
+                }
+                if now < retry_at {
+                    return io.wake_at(retry_at);
+                }
+                self.pubsub = self.open(io, LinkPurpose::PubSub);
+                io.wake_at(now + CONNECT_WAIT_MS);
+            }
+            Channel::Connecting { conn, since } => {
+                if io.due(since, CONNECT_WAIT_MS) {
+                    io.close(conn);
+                    self.pubsub = Channel::Idle { retry_at: now + RETRY_MS };
+                    io.wake_at(now + RETRY_MS);
+                }
+            }
+            Channel::Up { conn, .. } => {
+                // Our own hellos come back here; silence means that the connection is dead.
+                if io.due(self.pubsub_activity, care.publish_period * 3) {
+                    io.close(conn);
+                    self.pubsub = self.open(io, LinkPurpose::PubSub);
+                    io.wake_at(now + CONNECT_WAIT_MS);
+                }
+            }
+        }
+    }
+
+    /// Starts a connection, or waits for the name's address.
+    fn open(&mut self, io: &mut Io, purpose: LinkPurpose) -> Channel {
+        let now = io.now.mono;
+        if self.addr.is_name() {
+            io.resolve(&self.addr.host.clone());
+        }
+        match self.addr.socket() {
+            Some(addr) => {
+                Channel::Connecting { conn: io.connect(self.id, addr, purpose), since: now }
+            }
+            None => {
+                io.wake_at(now + RETRY_MS);
+                Channel::Idle { retry_at: now + RETRY_MS }
+            }
+        }
+    }
+
+    /// The name stands for another address now: use it.
+    pub fn set_ip(&mut self, io: &mut Io, ip: IpAddr) {
+        if self.addr.ip == Some(ip) {
+            return;
+        }
+        self.addr.ip = Some(ip);
+        self.restart(io);
+    }
+
+    /// Drops both connections and opens them anew at once; what was owed stays owed.
+    pub fn restart(&mut self, io: &mut Io) {
+        let now = io.now.mono;
+        self.close(io);
+        self.cmd = Channel::Idle { retry_at: now };
+        self.pubsub = Channel::Idle { retry_at: now };
+    }
+
+    /// Drops both connections.
+    pub fn close(&mut self, io: &mut Io) {
+        let now = io.now.mono;
+        for conn in [self.cmd.conn(), self.pubsub.conn()].into_iter().flatten() {
+            io.close(conn);
+        }
+        self.forget_cmd(now);
+        self.cmd = Channel::Idle { retry_at: now };
+        self.pubsub = Channel::Idle { retry_at: now };
+    }
+
+    /// Restarts the clocks: this process was away and must not judge by what it missed.
+    pub fn restart_clocks(&mut self, now: MonoMs) {
+        if let Some(clock) = &mut self.down_clock {
+            *clock = now;
+        }
+        if let Some(proof) = &mut self.proof {
+            proof.since = now;
+        }
+        for pending in &mut self.pending {
+            if let Pending::Ping { sent } = pending {
+                *sent = now;
+            }
+        }
+        self.last_pong = self.last_pong.max(now - CONNECT_WAIT_MS);
+        self.pubsub_activity = now;
+    }
+
+    /// The replies that were awaited will not come; from now on the instance owes a sign of life.
+    fn forget_cmd(&mut self, now: MonoMs) {
+        self.pending.clear();
+        self.down_clock.get_or_insert(now);
+    }
+
+    fn connect_failed(&mut self, now: MonoMs) {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(proof) = &mut self.proof {
+            proof.failed = true;
+        }
+        self.down_clock.get_or_insert(now);
+    }
+
+    fn retry_delay(&self) -> u64 {
+        if self.proof.is_some() && self.grace > 0 && self.failures < 20 {
+            (self.grace / 8).clamp(10, RETRY_MS)
+        } else if self.failures < 40 {
+            RETRY_MS
+        } else {
+            2 * RETRY_MS
+        }
+    }
+
+    /// [`crate::Input::Connected`].
+    pub fn on_connected(&mut self, io: &mut Io, purpose: LinkPurpose, conn: ConnId, local: IpAddr) {
+        let now = io.now.mono;
+        let up = Channel::Up { conn, since: now, parser: ReplyParser::new() };
+        match purpose {
+            LinkPurpose::Command => {
+                assert_eq!(self.cmd.conn(), Some(conn), "only the present attempt can succeed");
+                self.cmd = up;
+                self.pending.clear();
+                self.local_ip = Some(local);
+                self.greet(io);
+            }
+            LinkPurpose::PubSub => {
+                assert_eq!(self.pubsub.conn(), Some(conn), "only the present attempt can succeed");
+                self.pubsub = up;
+                self.pubsub_activity = now;
+                let mut bytes = Vec::new();
+                self.encode_login(&mut bytes);
+                let name = format!("{}-pubsub", self.client_name);
+                self.encode(&mut bytes, &["CLIENT", "SETNAME", &name]);
+                self.encode(&mut bytes, &["SUBSCRIBE", HELLO_CHANNEL]);
+                io.send(conn, bytes);
+            }
+        }
+    }
+
+    fn encode_login(&self, bytes: &mut Vec<u8>) {
+        match &self.login {
+            Some((Some(user), pass)) => self.encode(bytes, &["AUTH", user, pass]),
+            Some((None, pass)) => self.encode(bytes, &["AUTH", pass]),
+            None => {}
+        }
+    }
+
+    /// First words on a command connection: login, name, PING.
+    fn greet(&mut self, io: &mut Io) {
+        let now = io.now.mono;
+        let login = self.login.clone();
+        let name = format!("{}-cmd", self.client_name);
+        let setname = ["CLIENT", "SETNAME", name.as_str()];
+        let auth: Vec<&str> = match &login {
+            Some((Some(user), pass)) => vec!["AUTH", user, pass],
+            Some((None, pass)) => vec!["AUTH", pass],
+            None => Vec::new(),
+        };
+        let mut words: Vec<(Pending, &[&str])> = Vec::new();
+        if !auth.is_empty() {
+            words.push((Pending::Ignored, &auth));
+        }
+        words.push((Pending::Ignored, &setname));
+        words.push((Pending::Ping { sent: now }, &["PING"]));
+        if self.send(io, &words) {
+            self.last_ping = Some(now);
+            self.down_clock.get_or_insert(now);
+        }
+    }
+
+    /// [`crate::Input::ConnectFailed`].
+    pub fn on_connect_failed(&mut self, now: MonoMs, purpose: LinkPurpose) {
+        match purpose {
+            LinkPurpose::Command => {
+                self.connect_failed(now);
+                self.cmd = Channel::Idle { retry_at: now + self.retry_delay() };
+            }
+            LinkPurpose::PubSub => self.pubsub = Channel::Idle { retry_at: now + RETRY_MS },
+        }
+    }
+
+    /// [`crate::Input::Closed`].
+    pub fn on_closed(&mut self, now: MonoMs, purpose: LinkPurpose, how: CloseReason) {
+        let age = match purpose {
+            LinkPurpose::Command => self.up_since(),
+            LinkPurpose::PubSub => match self.pubsub {
+                Channel::Up { since, .. } => Some(since),
+                _ => None,
+            },
+        }
+        .map_or(0, |since| now.since(since));
+        if purpose == LinkPurpose::PubSub {
+            let delay = if age < RETRY_MS { RETRY_MS } else { 0 };
+            self.pubsub = Channel::Idle { retry_at: now + delay };
+            return;
+        }
+        self.forget_cmd(now);
+        match &mut self.proof {
+            Some(proof) => proof.failed = true,
+            None if how != CloseReason::Error => {
+                self.proof = Some(Proof { since: now, failed: false });
+            }
+            None => {}
+        }
+        // A connection that is taken and dropped at once is no better than a refused one.
+        let delay = if age < RETRY_MS {
+            self.failures = self.failures.saturating_add(1);
+            self.retry_delay()
+        } else {
+            0
+        };
+        self.cmd = Channel::Idle { retry_at: now + delay };
+    }
+
+    /// Takes bytes of one connection and returns the replies that are whole now, or nothing when
+    /// the bytes are no replies.
+    pub fn on_received(
+        &mut self,
+        now: MonoMs,
+        purpose: LinkPurpose,
+        bytes: &[u8],
+    ) -> Option<Vec<Value>> {
+        let channel = match purpose {
+            LinkPurpose::Command => &mut self.cmd,
+            LinkPurpose::PubSub => &mut self.pubsub,
+        };
+        let Channel::Up { parser, .. } = channel else {
+            unreachable!("bytes come from an established connection");
+        };
+        parser.feed(bytes);
+        let mut values = Vec::new();
+        while let Some(value) = parser.next().ok()? {
+            values.push(value);
+        }
+        if parser.pending().len() > REPLY_BYTES_MAX {
+            return None;
+        }
+        match purpose {
+            LinkPurpose::Command if !values.is_empty() => {
+                // Whatever it says, a process is there to say it.
+                self.proof = None;
+                self.failures = 0;
+            }
+            LinkPurpose::Command => {}
+            LinkPurpose::PubSub => self.pubsub_activity = now,
+        }
+        Some(values)
+    }
+
+    /// Closes a connection on which nonsense has arrived.
+    pub fn drop_broken(&mut self, io: &mut Io, purpose: LinkPurpose) {
+        let now = io.now.mono;
+        let channel = match purpose {
+            LinkPurpose::Command => &mut self.cmd,
+            LinkPurpose::PubSub => &mut self.pubsub,
+        };
+        if let Some(conn) = channel.conn() {
+            io.close(conn);
+        }
+        *channel = Channel::Idle { retry_at: now + 4 * RETRY_MS };
+        if purpose == LinkPurpose::Command {
+            self.forget_cmd(now);
+        }
+    }
+}
+
+/// A reply longer than this comes from no sane peer (INFO of a node with many replicas is a few
+/// hundred KiB).
+const REPLY_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,836 @@
+//! The sentinel itself: takes inputs apart, sweeps what they touched, keeps time.
+//!
+//! Every call ends in the same way: the masters concerned are swept until nothing is due, a changed
+//! configuration is handed to the disk, and the next deadline is known. Source: redis 7.0
+//! `sentinel.c:sentinelTimer`, which does the same for everything, ten times a second.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use resp::Value;
+use stdx::MonoMs;
+
+use crate::addr::Addr;
+use crate::api::{
+    CommandOutcome, ConnId, Input, LinkPurpose, LogLevel, Now, Options, Output, PersistToken,
+};
+use crate::conf::{MasterConf, SentinelConf};
+use crate::core::Core;
+use crate::hello::{HELLO_CHANNEL, Hello};
+use crate::info::Which;
+use crate::link::{Care, LinkId, Owner, Pending};
+use crate::model::{Failover, Live, Master, MasterId, Node, Peer, Role};
+use crate::rewrite::{Wanted, rewrite};
+use crate::status::{MasterStatus, NodeStatus, PeerStatus, Status};
+use crate::timing::{DEFAULT_CRASH_GRACE_MS, LEADER_PING_MS};
+use crate::{down, failover, hello, info, reconf, scripts, vote};
+
+/// Marks a file whose owner has started without state and gives no votes yet.
+const MUTE_MARK: &[u8] = b"# Started without state: no votes are given yet";
+
+/// A sentinel without I/O. The driver's duties are listed at the head of the crate.
+pub struct Sentinel {
+    pub(crate) c: Core,
+    pub(crate) masters: BTreeMap<String, Master>,
+    /// When this sentinel was last called, and when it asked to be called.
+    seen: MonoMs,
+    promised: MonoMs,
+    next_tick: MonoMs,
+    scripts_wake: Option<MonoMs>,
+}
+
+impl Sentinel {
+    /// A sentinel with this configuration. Its first outputs save the configuration and open the
+    /// links.
+    ///
+    /// # Panics
+    /// When `options.myid` is not a run id: that is the driver's mistake.
+    pub fn new(now: Now, conf: SentinelConf, options: Options) -> Sentinel {
+        assert!(
+            options.myid.len() == 40 && options.myid.bytes().all(|b| b.is_ascii_alphanumeric()),
+            "a run id has 40 hexadecimal digits"
+        );
+        let marked = conf.lines.iter().any(|line| line.text == MUTE_MARK);
+        let SentinelConf { lines, globals, masters, .. } = conf;
+        let mut c = Core::new(now, options, globals, lines);
+        c.stateless |= marked;
+        let mut sentinel = Sentinel {
+            c,
+            masters: BTreeMap::new(),
+            seen: now.mono,
+            promised: now.mono,
+            next_tick: now.mono,
+            scripts_wake: None,
+        };
+        let id = format!("Sentinel ID is {}", sentinel.c.myid);
+        sentinel.c.log(LogLevel::Warning, id);
+        for conf in masters.into_values() {
+            sentinel.add_master(conf);
+        }
+        sentinel.c.persist();
+        sentinel.run(&Touched::All, 0);
+        sentinel
+    }
+
+    /// Starts watching a master; the caller has checked that the name is free.
+    pub(crate) fn add_master(&mut self, conf: MasterConf) {
+        let c = &mut self.c;
+        let now = c.now();
+        let id = c.new_master_id();
+        let link = c.add_link(Owner::Master(id), conf.addr.clone());
+        let mut m = Master {
+            id,
+            node: Node::new(conf.addr.clone(), link, Role::Master, now),
+            replicas: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            quorum: conf.quorum,
+            down_after: conf.down_after,
+            failover_timeout: conf.failover_timeout,
+            parallel_syncs: conf.parallel_syncs,
+            crash_grace: conf.crash_grace,
+            reboot_down_after: conf.reboot_down_after,
+            notification_script: conf.notification_script,
+            client_reconfig_script: conf.client_reconfig_script,
+            auth_user: conf.auth_user,
+            auth_pass: conf.auth_pass,
+            renamed: conf.renamed,
+            o_down: None,
+            config_epoch: conf.config_epoch,
+            durable: (conf.config_epoch, conf.addr),
+            leader: None,
+            leader_epoch: conf.leader_epoch,
+            failover: Failover::Idle,
+            failover_start_time: None,
+            failover_delay_logged: None,
+            start_at: None,
+            retry_at: None,
+            elections_lost: 0,
+            following: None,
+            confirmation: None,
+            previous: None,
+            isolated: false,
+            deadline: now,
+            name: conf.name,
+        };
+        c.set_login(link, &m);
+        for addr in conf.replicas {
+            if m.replica_at(&addr.host, addr.port).is_none() && !m.node.addr.same(&addr) {
+                info::insert_replica(c, &mut m, addr);
+            }
+        }
+        for (addr, runid) in conf.peers {
+            if runid.as_deref() == Some(&c.myid) {
+                continue;
+            }
+            let shared = c
+                .links
+                .values()
+                .find(|link| link.owner == Owner::Peer && link.addr.same(&addr))
+                .map(|link| link.id);
+            let link = match shared {
+                Some(id) => {
+                    c.link_mut(id).refcount += 1;
+                    id
+                }
+                None => c.add_link(Owner::Peer, addr.clone()),
+            };
+            let peer = Peer::new(addr, link, runid, now);
+            if let Some(double) = m.peers.insert(peer.key(), peer) {
+                c.release_link(double.link);
+            }
+        }
+        let extra = format!(" quorum {}", m.quorum);
+        c.master_event(LogLevel::Warning, "+monitor", &m, &extra);
+        self.masters.insert(m.name.clone(), m);
+    }
+
+    /// Lets everything go that belongs to a master.
+    pub(crate) fn release_master(&mut self, mut m: Master) {
+        self.release_instances(&mut m);
+        self.c.release_link(m.node.link);
+    }
+
+    /// Forgets the replicas and sentinels of `m`.
+    pub(crate) fn release_instances(&mut self, m: &mut Master) {
+        for node in std::mem::take(&mut m.replicas).into_values() {
+            self.c.release_link(node.link);
+        }
+        for peer in std::mem::take(&mut m.peers).into_values() {
+            self.c.release_link(peer.link);
+        }
+    }
+
+    // ----- the five methods, and commands -----
+
+    /// Something has happened.
+    pub fn handle_input(&mut self, now: Now, input: Input<'_>) {
+        let Some(late) = self.enter(now) else { return };
+        let touched = match input {
+            Input::Connected { conn, local } => self.connected(conn, local),
+            Input::ConnectFailed { conn, .. } => self.ended(conn, None),
+            Input::Closed { conn, how } => self.ended(conn, Some(how)),
+            Input::Received { conn, bytes } => self.received(conn, bytes),
+            Input::Resolved { host, addr } => self.resolved(host, addr),
+            Input::Persisted { token } => self.persisted(token),
+            Input::PersistFailed { token: _, error } => {
+                let line = format!(
+                    "WARNING: Sentinel was not able to save the new configuration on disk!!!: {error}"
+                );
+                self.c.log(LogLevel::Warning, line);
+                self.c.persist_failed();
+                Touched::Nothing
+            }
+            Input::ScriptStarted { id, pid } => {
+                scripts::started(&mut self.c, id, pid);
+                Touched::Nothing
+            }
+            Input::ScriptNotStarted { id } => {
+                scripts::not_started(&mut self.c, id);
+                Touched::Nothing
+            }
+            Input::ScriptExited { id, exit } => {
+                scripts::exited(&mut self.c, id, exit);
+                Touched::Nothing
+            }
+        };
+        self.run(&touched, late);
+    }
+
+    /// The time of [`Sentinel::poll_timeout`] has come. Harmless when it has not.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let Some(late) = self.enter(now) else { return };
+        self.run(&Touched::Nothing, late);
+    }
+
+    /// When to call [`Sentinel::handle_timeout`]. Any other call may change the answer.
+    pub fn poll_timeout(&self) -> MonoMs {
+        let masters = self.masters.values().map(|m| m.deadline);
+        masters
+            .chain(self.scripts_wake)
+            .chain(self.c.disk_deadline())
+            .chain([self.next_tick])
+            .min()
+            .unwrap_or(self.next_tick)
+    }
+
+    /// The next thing to be done outside, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.c.io.out.pop_front()
+    }
+
+    /// What this sentinel thinks now.
+    pub fn status(&self) -> Status {
+        Status {
+            myid: self.c.myid.clone(),
+            current_epoch: self.c.current_epoch,
+            tilt: self.c.tilt.is_some(),
+            muted: self.c.muted_until().is_some(),
+            masters: self.masters.values().map(|m| self.master_status(m)).collect(),
+        }
+    }
+
+    /// Runs SENTINEL, ROLE, PUBLISH, INFO (its Sentinel section only, see [`Sentinel::info`]) or
+    /// PING, and writes the reply.
+    pub fn command(
+        &mut self,
+        now: Now,
+        argv: &[&[u8]],
+        reply: &mut resp::Reply,
+    ) -> CommandOutcome {
+        let Some(late) = self.enter(now) else {
+            reply.error("ERR this Sentinel is shutting down");
+            return CommandOutcome::Done;
+        };
+        let outcome = self.dispatch_command(argv, reply);
+        self.run(&Touched::All, late);
+        outcome
+    }
+
+    // ----- time -----
+
+    /// Every call begins here: how late is it? Nothing when the machine has ended.
+    fn enter(&mut self, now: Now) -> Option<u64> {
+        if self.c.dead {
+            return None;
+        }
+        // A monotonic clock that goes back is the driver's mistake; standing still is the safe answer.
+        let mono = now.mono.max(self.seen);
+        let gap = mono.since(self.seen);
+        let late = mono.since(self.promised);
+        self.seen = mono;
+        self.c.io.now = Now { mono, unix: now.unix };
+        if gap > self.c.periods.tilt_trigger {
+            self.c.tilt = Some(mono);
+            self.c.event(LogLevel::Warning, "+tilt", "#tilt mode entered", None);
+            self.c.back_since = mono;
+        }
+        if let Some(since) = self.c.tilt
+            && mono.since(since) > self.c.periods.tilt
+        {
+            self.c.tilt = None;
+            self.c.back_since = mono;
+            self.c.event(LogLevel::Warning, "-tilt", "#tilt mode exited", None);
+            self.c.touch_all = true;
+        }
+        for m in self.masters.values_mut() {
+            // Who was away for a good part of the time limit knows nothing about the others.
+            if late > m.down_after / 2 {
+                down::restart_clocks(&mut self.c, m);
+            } else if m.crash_grace > 0 && late > m.crash_grace / 2 {
+                if let Some(proof) = &mut self.c.link_mut(m.node.link).proof {
+                    proof.since = mono;
+                }
+            }
+        }
+        Some(late)
+    }
+
+    // ----- inputs -----
+
+    /// The masters that a link serves.
+    fn touched_by(&self, link: LinkId) -> Touched {
+        let Some(known) = self.c.links.get(&link) else { return Touched::Nothing };
+        let names = self.masters.values().filter(|m| match &known.owner {
+            Owner::Master(id) | Owner::Replica(id, _) => m.id == *id,
+            Owner::Peer => m.peers.values().any(|p| p.link == link),
+        });
+        Touched::These(names.map(|m| m.name.clone()).collect())
+    }
+
+    fn connected(&mut self, conn: ConnId, local: IpAddr) -> Touched {
+        let Some(&(id, purpose)) = self.c.io.conns.get(&conn) else { return Touched::Nothing };
+        let link = self.c.links.get_mut(&id).expect("connections belong to links");
+        if link.cmd.is_up() && purpose == LinkPurpose::Command {
+            return Touched::Nothing;
+        }
+        link.on_connected(&mut self.c.io, purpose, conn, local);
+        self.touched_by(id)
+    }
+
+    fn ended(&mut self, conn: ConnId, how: Option<crate::api::CloseReason>) -> Touched {
+        let Some((id, purpose)) = self.c.io.conns.remove(&conn) else { return Touched::Nothing };
+        let now = self.c.now();
+        let link = self.c.link_mut(id);
+        let was_up = match purpose {
+            LinkPurpose::Command => link.cmd.is_up(),
+            LinkPurpose::PubSub => link.pubsub.is_up(),
+        };
+        match how {
+            Some(how) if was_up => link.on_closed(now, purpose, how),
+            _ => link.on_connect_failed(now, purpose),
+        }
+        let level = LogLevel::Debug;
+        let name = if purpose == LinkPurpose::Command {
+            "-cmd-link-reconnection"
+        } else {
+            "-pubsub-link-reconnection"
+        };
+        if was_up {
+            self.log_link_loss(id, level, name);
+        }
+        self.touched_by(id)
+    }
+
+    /// Redis tells the loss of a link at debug level only.
+    fn log_link_loss(&mut self, id: LinkId, level: LogLevel, name: &str) {
+        let owner = self.c.link(id).owner.clone();
+        let (Owner::Master(master) | Owner::Replica(master, _)) = &owner else { return };
+        let Some(m) = self.masters.values().find(|m| m.id == *master) else { return };
+        let which = match owner {
+            Owner::Replica(_, key) => Which::Replica(key),
+            _ => Which::Master,
+        };
+        info::node_event(&mut self.c, m, &which, level, name, " #Connection lost");
+    }
+
+    fn received(&mut self, conn: ConnId, bytes: &[u8]) -> Touched {
+        let Some(&(id, purpose)) = self.c.io.conns.get(&conn) else { return Touched::Nothing };
+        let now = self.c.now();
+        let link = self.c.link_mut(id);
+        let up = match purpose {
+            LinkPurpose::Command => link.cmd.is_up(),
+            LinkPurpose::PubSub => link.pubsub.is_up(),
+        };
+        if !up {
+            return Touched::Nothing;
+        }
+        let mut touched = self.touched_by(id);
+        let Some(values) = self.c.link_mut(id).on_received(now, purpose, bytes) else {
+            let Core { links, io, .. } = &mut self.c;
+            if let Some(link) = links.get_mut(&id) {
+                link.drop_broken(io, purpose);
+            }
+            return touched;
+        };
+        for value in values {
+            // What a reply leads to may close the link that it came on.
+            if self.c.io.conns.get(&conn).is_none_or(|(link, _)| *link != id) {
+                break;
+            }
+            match purpose {
+                LinkPurpose::Command => self.replied(id, &value),
+                LinkPurpose::PubSub => touched.join(self.heard(&value)),
+            }
+        }
+        touched
+    }
+
+    /// One reply on a command link.
+    fn replied(&mut self, id: LinkId, value: &Value) {
+        let Some(pending) = self.c.link_mut(id).pending.pop_front() else {
+            // A reply to nothing: whoever speaks there does not speak our protocol.
+            let Core { links, io, .. } = &mut self.c;
+            if let Some(link) = links.get_mut(&id) {
+                link.drop_broken(io, LinkPurpose::Command);
+            }
+            return;
+        };
+        match pending {
+            Pending::Ignored => {}
+            Pending::Ping { sent } => self.ponged(id, sent, value),
+            Pending::Info => {
+                if let Value::Bulk(text) = value {
+                    self.with_node(id, |c, m, which| info::refresh(c, m, which, text));
+                }
+            }
+            Pending::Role => self.with_node(id, |_, m, which| {
+                if let Some(node) = which.node_mut(m) {
+                    node.live = Some(parse_role(value).unwrap_or(Live {
+                        role: node.role,
+                        offset: -1,
+                    }));
+                }
+            }),
+            Pending::Ask { master, peer, addr, vote_epoch } => self.with_master(master, |c, m| {
+                vote::answered(c, m, &peer, &addr, vote_epoch, value);
+            }),
+            Pending::Confirm { master, peer } => self.with_master(master, |c, m| {
+                reconf::answered(c, m, &peer, value);
+            }),
+        }
+    }
+
+    fn ponged(&mut self, id: LinkId, sent: MonoMs, value: &Value) {
+        let now = self.c.now();
+        let alive = matches!(value, Value::Simple(text) if text == b"PONG");
+        let good = alive || value.is_error("LOADING") || value.is_error("MASTERDOWN");
+        let link = self.c.link_mut(id);
+        link.pong(now, sent, good);
+        if link.owner == Owner::Peer {
+            self.c.note_contact();
+            return;
+        }
+        let busy = value.is_error("BUSY");
+        self.with_node(id, |c, m, which| {
+            let Some(node) = which.node_mut(m) else { return };
+            if alive {
+                node.reboot_since = None;
+            }
+            if busy && node.s_down.is_some() && !node.script_kill_sent {
+                node.script_kill_sent = c.send(id, Pending::Ignored, &["SCRIPT", "KILL"]);
+            }
+        });
+    }
+
+    /// One message on a subscription.
+    fn heard(&mut self, value: &Value) -> Touched {
+        let Some([kind, channel, text]) = value.as_array() else { return Touched::Nothing };
+        if kind.as_bytes() != Some(b"message") || channel.as_str() != Some(HELLO_CHANNEL) {
+            return Touched::Nothing;
+        }
+        match text.as_str().and_then(Hello::parse) {
+            Some(hello) => self.take_hello(&hello),
+            None => Touched::Nothing,
+        }
+    }
+
+    /// A hello, from a subscription or by PUBLISH.
+    pub(crate) fn take_hello(&mut self, hello: &Hello) -> Touched {
+        let Some(m) = self.masters.get_mut(&hello.master_name) else { return Touched::Nothing };
+        hello::receive(&mut self.c, m, hello);
+        Touched::These(BTreeSet::from([hello.master_name.clone()]))
+    }
+
+    fn with_master(&mut self, id: MasterId, act: impl FnOnce(&mut Core, &mut Master)) {
+        if let Some(m) = self.masters.values_mut().find(|m| m.id == id) {
+            act(&mut self.c, m);
+        }
+    }
+
+    fn with_node(&mut self, link: LinkId, act: impl FnOnce(&mut Core, &mut Master, &Which)) {
+        let (id, which) = match &self.c.link(link).owner {
+            Owner::Master(id) => (*id, Which::Master),
+            Owner::Replica(id, key) => (*id, Which::Replica(key.clone())),
+            Owner::Peer => return,
+        };
+        self.with_master(id, |c, m| act(c, m, &which));
+    }
+
+    fn resolved(&mut self, host: &str, addr: Option<IpAddr>) -> Touched {
+        let Some(ip) = addr else {
+            // The last good address stays.
+            let line = format!("Failed to resolve hostname '{host}'");
+            self.c.log(LogLevel::Warning, line);
+            return Touched::Nothing;
+        };
+        let same = |addr: &Addr| addr.is_name() && addr.host.eq_ignore_ascii_case(host);
+        for m in self.masters.values_mut() {
+            for node in std::iter::once(&mut m.node).chain(m.replicas.values_mut()) {
+                if same(&node.addr) {
+                    node.addr.ip = Some(ip);
+                }
+            }
+            for peer in m.peers.values_mut().filter(|p| same(&p.addr)) {
+                peer.addr.ip = Some(ip);
+            }
+            if same(&m.durable.1) {
+                m.durable.1.ip = Some(ip);
+            }
+        }
+        let Core { links, io, .. } = &mut self.c;
+        for link in links.values_mut().filter(|link| same(&link.addr)) {
+            link.set_ip(io, ip);
+        }
+        Touched::All
+    }
+
+    fn persisted(&mut self, token: PersistToken) -> Touched {
+        for (id, config_epoch, addr) in self.c.persisted(token) {
+            if let Some(m) = self.masters.values_mut().find(|m| m.id == id)
+                && m.durable != (config_epoch, addr.clone())
+            {
+                m.durable = (config_epoch, addr);
+                // What could not be said before is said at once.
+                hello::force(m);
+            }
+        }
+        self.c.log(LogLevel::Notice, "Sentinel new configuration saved on disk");
+        Touched::All
+    }
+
+    // ----- the sweep -----
+
+    /// Ends every call.
+    pub(crate) fn run(&mut self, touched: &Touched, late: u64) {
+        let now = self.c.now();
+        self.end_mute();
+        for (runid, addr) in std::mem::take(&mut self.c.moved_peers) {
+            self.move_peer(&runid, &addr);
+        }
+        let all = std::mem::take(&mut self.c.touch_all) || *touched == Touched::All;
+        let Sentinel { c, masters, .. } = self;
+        for m in masters.values_mut() {
+            if all || m.deadline <= now || touched.names(&m.name) {
+                sweep(c, m, late);
+                if c.dead {
+                    return;
+                }
+            }
+        }
+        if now >= self.next_tick {
+            // Redis's timer runs 10 to 19 times a second, at random, to keep sentinels apart.
+            self.next_tick = now + 1000 / self.c.prng.between(10, 19);
+        }
+        self.scripts_wake = scripts::run(&mut self.c);
+        if self.c.wants_persist() {
+            let text = self.config_text();
+            let state = self
+                .masters
+                .values()
+                .map(|m| (m.id, m.config_epoch, m.current_addr().clone()))
+                .collect();
+            self.c.emit_persist(text, state);
+        }
+        self.invariants();
+        self.promised = self.poll_timeout();
+    }
+
+    /// The time without votes is over: no vote in any epoch that was heard of during it.
+    fn end_mute(&mut self) {
+        if !self.c.stateless || self.c.first_contact.is_none() || self.c.muted_until().is_some() {
+            return;
+        }
+        self.c.stateless = false;
+        let heard = self.c.epoch_heard;
+        self.c.current_epoch = self.c.current_epoch.max(heard);
+        for m in self.masters.values_mut() {
+            m.leader_epoch = m.leader_epoch.max(heard);
+        }
+        self.c.persist();
+        self.c.touch_all = true;
+    }
+
+    /// A peer has another address: all masters that know it are told.
+    fn move_peer(&mut self, runid: &str, addr: &Addr) {
+        for m in self.masters.values_mut() {
+            let Some(peer) = m.peers.get_mut(runid) else { continue };
+            if peer.addr == *addr {
+                continue;
+            }
+            peer.addr = addr.clone();
+            let link = self.c.links.get_mut(&peer.link).expect("an instance's link exists");
+            if link.addr != *addr {
+                link.addr = addr.clone();
+                link.restart(&mut self.c.io);
+            }
+            let peer = &m.peers[runid];
+            self.c.peer_event(LogLevel::Notice, "+sentinel-address-update", m, peer, "");
+            self.c.persist();
+        }
+    }
+
+    /// The configuration file as it should be now.
+    fn config_text(&mut self) -> Vec<u8> {
+        let mut wanted = Vec::new();
+        let globals = &self.c.globals;
+        let mut one = |name: &str, value: Option<&str>| {
+            if let Some(value) = value {
+                wanted.push(Wanted::new(&[name, value], false, false));
+            }
+        };
+        let yes_no = |b: bool| if b { "yes" } else { "no" };
+        one("myid", Some(&self.c.myid));
+        let port = globals.announce_port.to_string();
+        one("announce-ip", globals.announce_ip.as_deref());
+        one("announce-port", (globals.announce_port != 0).then_some(port.as_str()));
+        one("sentinel-user", globals.sentinel_user.as_deref());
+        one("sentinel-pass", globals.sentinel_pass.as_deref());
+        for (name, value, default) in [
+            ("resolve-hostnames", globals.resolve_hostnames, false),
+            ("announce-hostnames", globals.announce_hostnames, false),
+            ("deny-scripts-reconfig", globals.deny_scripts_reconfig, true),
+        ] {
+            wanted.push(Wanted::new(&[name, yes_no(value)], false, value == default));
+        }
+        for m in self.masters.values() {
+            wanted_of(m, &mut wanted);
+        }
+        let epoch = self.c.current_epoch.to_string();
+        wanted.push(Wanted::new(&["current-epoch", &epoch], false, false));
+        self.c.lines.retain(|line| line.text != MUTE_MARK);
+        let mut text = rewrite(&mut self.c.lines, wanted);
+        if self.c.stateless {
+            text.extend_from_slice(MUTE_MARK);
+            text.push(b'\n');
+        }
+        text
+    }
+
+    /// What must be true between two calls. A failure is a mistake in this crate.
+    fn invariants(&self) {
+        let c = &self.c;
+        for (conn, (link, purpose)) in &c.io.conns {
+            let link = c.links.get(link).expect("a connection belongs to a link");
+            let channel = match purpose {
+                LinkPurpose::Command => &link.cmd,
+                LinkPurpose::PubSub => &link.pubsub,
+            };
+            assert_eq!(channel.conn(), Some(*conn), "a link knows its connections");
+        }
+        let mut users: BTreeMap<LinkId, u32> = BTreeMap::new();
+        for m in self.masters.values() {
+            assert!(m.config_epoch <= c.current_epoch, "no configuration from the future");
+            assert!(m.leader_epoch <= c.current_epoch, "no vote in the future");
+            assert!(m.durable.0 <= m.config_epoch, "the disk is not ahead of us");
+            if let Some(term) = m.failover.term() {
+                assert!(term.failover_epoch <= c.current_epoch, "a failover has an epoch");
+            }
+            if let Some(key) = m.failover.chosen() {
+                assert!(m.replicas.contains_key(key), "the chosen replica stays known");
+            }
+            for node in std::iter::once(&m.node).chain(m.replicas.values()) {
+                *users.entry(node.link).or_default() += 1;
+            }
+            for peer in m.peers.values() {
+                *users.entry(peer.link).or_default() += 1;
+            }
+        }
+        assert_eq!(users.len(), c.links.len(), "every link has a user");
+        for (id, count) in users {
+            assert_eq!(c.link(id).refcount, count, "users are counted");
+        }
+        assert!(c.disk.current_epoch <= c.current_epoch, "the disk is not ahead of us");
+    }
+
+    fn master_status(&self, m: &Master) -> MasterStatus {
+        MasterStatus {
+            name: m.name.clone(),
+            addr: m.current_addr().clone(),
+            s_down: m.node.s_down,
+            o_down: m.o_down,
+            config_epoch: m.config_epoch,
+            quorum: m.quorum,
+            failover_state: m.failover.word(),
+            failover_epoch: m.failover.term().map(|t| t.failover_epoch),
+            voted_for: m.leader.clone(),
+            leader_epoch: m.leader_epoch,
+            node: self.node_status(&m.node),
+            replicas: m.replicas.values().map(|n| self.node_status(n)).collect(),
+            peers: m.peers.values().map(|p| self.peer_status(p)).collect(),
+        }
+    }
+
+    fn node_status(&self, node: &Node) -> NodeStatus {
+        NodeStatus {
+            addr: node.addr.clone(),
+            runid: node.runid.clone(),
+            role: node.role.word(),
+            connected: self.c.link(node.link).cmd.is_up(),
+            s_down: node.s_down.is_some(),
+            master_link_up: node.master_link_up,
+            repl_offset: node.repl_offset,
+            priority: node.priority,
+        }
+    }
+
+    fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        PeerStatus {
+            addr: peer.addr.clone(),
+            runid: peer.runid.clone().unwrap_or_default(),
+            connected: self.c.link(peer.link).cmd.is_up(),
+            s_down: peer.s_down.is_some(),
+            master_down: peer.master_down,
+            voted_for: peer.leader.clone(),
+            leader_epoch: peer.leader_epoch,
+        }
+    }
+}
+
+/// Which masters a call concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    Nothing,
+    These(BTreeSet<String>),
+    All,
+}
+
+impl Touched {
+    fn names(&self, name: &str) -> bool {
+        match self {
+            Touched::Nothing => false,
+            Touched::These(names) => names.contains(name),
+            Touched::All => true,
+        }
+    }
+
+    fn join(&mut self, other: Touched) {
+        match (&mut *self, other) {
+            (_, Touched::Nothing) | (Touched::All, _) => {}
+            (Touched::These(mine), Touched::These(more)) => mine.extend(more),
+            (_, other) => *self = other,
+        }
+    }
+}
+
+/// Does for one master whatever is due, and notes when something will be.
+fn sweep(c: &mut Core, m: &mut Master, late: u64) {
+    let now = c.now();
+    c.io.wake = None;
+    let before = (m.failover.clone(), m.o_down, m.node.s_down, m.node.addr.clone());
+    drive_links(c, m);
+    info::ask_due(c, m);
+    hello::publish_due(c, m);
+    reconf::ask_kind(c, m);
+    if c.tilt.is_none() {
+        down::judge(c, m);
+        failover::start_if_due(c, m);
+        failover::step(c, m, late);
+        if c.dead {
+            return;
+        }
+        vote::ask(c, m);
+        reconf::mend(c, m);
+    }
+    let after = (m.failover.clone(), m.o_down, m.node.s_down, m.node.addr.clone());
+    // What one step has changed may make others due: they come at once, in a call of their own.
+    m.deadline = if before == after {
+        c.io.wake.map_or(now + 1000, |at| at.max(now + 1))
+    } else {
+        now
+    };
+}
+
+fn drive_links(c: &mut Core, m: &Master) {
+    let awaited = m.following.as_ref().filter(|_| m.o_down.is_some()).map(|f| f.leader.as_str());
+    let ping_period = c.periods.ping.min(m.down_after);
+    let care = Care {
+        ping_period,
+        down_after: m.down_after,
+        publish_period: c.periods.publish,
+        min_reconnect: c.periods.min_link_reconnect,
+        s_down: false,
+        grace: 0,
+    };
+    let Core { links, io, .. } = c;
+    let mut drive = |id: LinkId, care: Care| {
+        links.get_mut(&id).expect("an instance's link exists").drive(io, &care);
+    };
+    let s_down = m.node.s_down.is_some();
+    drive(m.node.link, Care { s_down, grace: m.crash_grace, ..care });
+    for node in m.replicas.values() {
+        drive(node.link, Care { s_down: node.s_down.is_some(), ..care });
+    }
+    for (key, peer) in &m.peers {
+        let hurry = awaited == Some(key.as_str());
+        let ping_period = if hurry { ping_period.min(LEADER_PING_MS) } else { ping_period };
+        drive(peer.link, Care { s_down: peer.s_down.is_some(), ping_period, ..care });
+    }
+}
+
+/// What the file should say about one master.
+fn wanted_of(m: &Master, wanted: &mut Vec<Wanted>) {
+    let defaults = MasterConf::new("", Addr::new("0.0.0.0", 0), 1, &crate::timing::Periods::default());
+    let name = m.name.as_str();
+    let addr = m.current_addr();
+    let (port, quorum) = (addr.port.to_string(), m.quorum.to_string());
+    wanted.push(Wanted::new(&["monitor", name, &addr.host, &port, &quorum], true, false));
+    let mut number = |directive: &str, value: u64, default: u64| {
+        let text = value.to_string();
+        wanted.push(Wanted::new(&[directive, name, &text], true, value == default));
+    };
+    number("down-after-milliseconds", m.down_after, defaults.down_after);
+    number("failover-timeout", m.failover_timeout, defaults.failover_timeout);
+    number("crash-grace", m.crash_grace, DEFAULT_CRASH_GRACE_MS);
+    number("master-reboot-down-after-period", m.reboot_down_after, 0);
+    let syncs = m.parallel_syncs.to_string();
+    let default = m.parallel_syncs == defaults.parallel_syncs;
+    wanted.push(Wanted::new(&["parallel-syncs", name, &syncs], true, default));
+    for (directive, value) in [
+        ("notification-script", &m.notification_script),
+        ("client-reconfig-script", &m.client_reconfig_script),
+        ("auth-user", &m.auth_user),
+        ("auth-pass", &m.auth_pass),
+    ] {
+        if let Some(value) = value {
+            wanted.push(Wanted::new(&[directive, name, value], true, false));
+        }
+    }
+    for (old, new) in &m.renamed {
+        wanted.push(Wanted::new(&["rename-command", name, old, new], true, false));
+    }
+    for (directive, epoch) in [("config-epoch", m.config_epoch), ("leader-epoch", m.leader_epoch)] {
+        wanted.push(Wanted::new(&[directive, name, &epoch.to_string()], true, false));
+    }
+    for node in m.replicas.values() {
+        // While the promoted replica stands in the master's line, the old master stands in its.
+        let addr = if node.addr.same(addr) { &m.node.addr } else { &node.addr };
+        let port = addr.port.to_string();
+        wanted.push(Wanted::new(&["known-replica", name, &addr.host, &port], true, false));
+    }
+    for peer in m.peers.values() {
+        let port = peer.addr.port.to_string();
+        let mut args = vec!["known-sentinel", name, peer.addr.host.as_str(), &port];
+        args.extend(peer.runid.as_deref());
+        wanted.push(Wanted::new(&args, true, false));
+    }
+}
+
+/// `[slave, host, port, state, offset]` or `[master, offset, …]`.
+fn parse_role(value: &Value) -> Option<Live> {
+    let parts = value.as_array()?;
+    match parts.first()?.as_str()? {
+        "slave" => Some(Live { role: Role::Replica, offset: parts.get(4)?.as_i64()? }),
+        "master" => Some(Live { role: Role::Master, offset: parts.get(1)?.as_i64()? }),
+        _ => None,
+    }
+}

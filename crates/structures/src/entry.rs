@@ -1,0 +1,963 @@
+//! One key of the keyspace with everything that belongs to it, in one allocation behind one
+//! pointer.
+//!
+//! ```text
+//! head   8 bytes: 24 bits access field, 8 bits key length | 16 bits value length | 16 bits flags
+//! stamp  8 bytes, only if set
+//! long   8 bytes, only if the key has 255 bytes or more: the key's length
+//! slot   0, 8 or 16 bytes: an integer, a pointer to a long string, or a collection's handle
+//! key    its bytes
+//! value  a short string's bytes
+//! ```
+//!
+//! A key of 16 bytes with a string of 32 takes 56 bytes: no padding, no second allocation, and
+//! one cache line answers a GET. The allocation always has a whole size class, whose index stands
+//! in the flags, so a value that changes within its class (or to the next smaller one) is
+//! overwritten in place.
+//!
+//! Strings: a canonical integer is kept as such in the slot; key and value of up to
+//! [`EMBED_MAX`] bytes together are embedded; up to [`RAW_MAX`] the string is an allocation of its
+//! own; beyond that it is paged.
+
+use crate::elem::int_text;
+use crate::size::{CLASSES, class_index, class_size};
+use crate::table::TableEntry;
+use crate::thin::ThinStr;
+use crate::value::{StrRef, Value, ValueRef};
+use crate::{Hash, List, PagedStr, Set, Zset};
+use smallvec::SmallVec;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::ManuallyDrop;
+use std::ptr::{self, NonNull};
+use stdx::{I64_MAX_LEN, parse_i64};
+
+/// Most bytes of an entry with its key and embedded string.
+const EMBED_MAX: usize = 1024;
+/// Longest string in one piece; longer ones are paged.
+const RAW_MAX: usize = 1 << 20;
+/// Longest string that Redis calls `embstr`.
+/// Source: redis `object.c:OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
+const EMBSTR_MAX: usize = 44;
+/// Key length byte that means "see the long word".
+const LONG_KEY: usize = 255;
+
+/// The first 8 bytes of an entry.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Head {
+    /// Key length (or [`LONG_KEY`]) in the low byte, the access field above it.
+    access_key: u32,
+    /// Length of an embedded string.
+    value_len: u16,
+    /// Size class index (0..5), kind (5..9), then the flags below.
+    flags: u16,
+}
+
+const HEAD: usize = size_of::<Head>();
+const CLASS_BITS: u16 = 0x1f;
+const KIND_SHIFT: u16 = 5;
+const KIND_BITS: u16 = 0xf << KIND_SHIFT;
+/// There is a stamp.
+const STAMP: u16 = 1 << 9;
+const MARK: u16 = 1 << 10;
+const INDEXED: u16 = 1 << 11;
+/// The string was changed in place (APPEND, SETRANGE, SETBIT): no `int` or `embstr` any more.
+const GROWN: u16 = 1 << 12;
+
+/// What the entry holds, and so what its slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u16)]
+enum Kind {
+    /// A string behind the key; no slot.
+    Embedded,
+    /// An `i64`.
+    Int,
+    /// A [`ThinStr`].
+    Raw,
+    /// A `Box<PagedStr>`.
+    Paged,
+    /// A [`List`].
+    List,
+    /// A [`Set`].
+    Set,
+    /// A [`Hash`].
+    Hash,
+    /// A [`Zset`].
+    Zset,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Embedded,
+    Kind::Int,
+    Kind::Raw,
+    Kind::Paged,
+    Kind::List,
+    Kind::Set,
+    Kind::Hash,
+    Kind::Zset,
+];
+
+impl Kind {
+    /// Bytes of the slot.
+    #[inline]
+    fn slot(self) -> usize {
+        match self {
+            Kind::Embedded => 0,
+            Kind::Int | Kind::Raw | Kind::Paged => 8,
+            Kind::List | Kind::Set | Kind::Hash | Kind::Zset => COLLECTION,
+        }
+    }
+}
+
+/// Bytes of a collection's handle.
+const COLLECTION: usize = 16;
+const _: () = {
+    assert!(size_of::<List>() == COLLECTION && align_of::<List>() == 8);
+    assert!(size_of::<Set>() == COLLECTION && align_of::<Set>() == 8);
+    assert!(size_of::<Hash>() == COLLECTION && align_of::<Hash>() == 8);
+    assert!(size_of::<Zset>() == COLLECTION && align_of::<Zset>() == 8);
+    assert!(size_of::<ThinStr>() == 8 && size_of::<Box<PagedStr>>() == 8);
+    assert!(HEAD == 8);
+};
+
+/// Where the parts of an entry lie.
+#[derive(Clone, Copy)]
+struct Shape {
+    kind: Kind,
+    stamped: bool,
+    key_len: usize,
+    value_len: usize,
+}
+
+impl Shape {
+    fn long_key(self) -> bool {
+        self.key_len >= LONG_KEY
+    }
+
+    fn slot_at(self) -> usize {
+        HEAD + if self.stamped { 8 } else { 0 } + if self.long_key() { 8 } else { 0 }
+    }
+
+    fn key_at(self) -> usize {
+        // With a long key the slot always has its full size, so that the size of the whole follows
+        // from key and stamp alone.
+        self.slot_at() + if self.long_key() { COLLECTION } else { self.kind.slot() }
+    }
+
+    fn size(self) -> usize {
+        self.key_at() + self.key_len + self.value_len
+    }
+
+    /// Whether a string of `len` bytes may be embedded with this key and stamp.
+    fn embeds(self, len: usize) -> bool {
+        let shape = Shape { kind: Kind::Embedded, value_len: len, ..self };
+        !self.long_key() && len <= EMBED_MAX && shape.size() <= EMBED_MAX
+    }
+}
+
+/// A value on its way into an entry.
+enum Content<'a> {
+    /// Embedded bytes, and whether they count as changed in place.
+    Embedded(&'a [u8], bool),
+    Int(i64),
+    /// A string of its own, and whether it counts as changed in place.
+    Raw(ThinStr, bool),
+    Paged(Box<PagedStr>),
+    List(List),
+    Set(Set),
+    Hash(Hash),
+    Zset(Zset),
+}
+
+impl Content<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Content::Embedded(..) => Kind::Embedded,
+            Content::Int(_) => Kind::Int,
+            Content::Raw(..) => Kind::Raw,
+            Content::Paged(_) => Kind::Paged,
+            Content::List(_) => Kind::List,
+            Content::Set(_) => Kind::Set,
+            Content::Hash(_) => Kind::Hash,
+            Content::Zset(_) => Kind::Zset,
+        }
+    }
+}
+
+/// The integer that a string is kept as, if its text is a canonical one.
+#[inline]
+fn as_int(text: &[u8]) -> Option<i64> {
+    match text.first() {
+        Some(b'-' | b'0'..=b'9') if text.len() <= I64_MAX_LEN => parse_i64(text),
+        _ => None,
+    }
+}
+
+/// The form for a string with this key and stamp.
+fn string_content(text: &[u8], shape: Shape) -> Content<'_> {
+    if let Some(value) = as_int(text) {
+        Content::Int(value)
+    } else if shape.embeds(text.len()) {
+        Content::Embedded(text, false)
+    } else if text.len() <= RAW_MAX {
+        Content::Raw(ThinStr::from_slice(text), false)
+    } else {
+        Content::Paged(Box::new(PagedStr::from_bytes(text)))
+    }
+}
+
+/// A key with its value, an optional time stamp, an access field and two marks.
+///
+/// Methods for one type (`append_str`, ...) expect an entry of that type: the caller has checked it,
+/// and they assert it.
+///
+/// Invariant: the pointer is an allocation laid out as the head says (see the file's head), of the
+/// size that [`Entry::allocated`] tells, aligned to 8; the slot holds a live value of the kind.
+pub struct Entry(NonNull<Head>);
+
+// SAFETY: the entry owns all that it points to, and those types are Send.
+unsafe impl Send for Entry {}
+// SAFETY: there is no interior mutability; what a shared entry gives out is Sync.
+unsafe impl Sync for Entry {}
+
+const fn assert_send_sync<T: Send + Sync>() {}
+const _: () = {
+    assert_send_sync::<List>();
+    assert_send_sync::<Set>();
+    assert_send_sync::<Hash>();
+    assert_send_sync::<Zset>();
+    assert_send_sync::<PagedStr>();
+    assert_send_sync::<ThinStr>();
+};
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 8).expect("an entry in memory is below isize::MAX")
+}
+
+/// An allocation of the size class for `size` bytes.
+fn allocate(size: usize) -> NonNull<Head> {
+    let layout = layout(class_size(size));
+    // SAFETY: a size class is at least 8 bytes, so the layout is not empty.
+    let ptr = unsafe { alloc(layout) }.cast::<Head>();
+    NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Creation and the whole value.
+impl Entry {
+    /// A key with this value. A string that is a canonical integer is kept as one.
+    pub fn new(key: &[u8], value: Value, stamp: Option<i64>) -> Entry {
+        match value {
+            Value::Str(text) => Entry::new_str(key, &text, stamp),
+            Value::List(list) => Entry::build(key, Content::List(*list), stamp),
+            Value::Set(set) => Entry::build(key, Content::Set(*set), stamp),
+            Value::Hash(hash) => Entry::build(key, Content::Hash(*hash), stamp),
+            Value::Zset(zset) => Entry::build(key, Content::Zset(*zset), stamp),
+        }
+    }
+
+    /// A key with this string: one allocation and one copy unless the string is long.
+    pub fn new_str(key: &[u8], text: &[u8], stamp: Option<i64>) -> Entry {
+        let shape = Shape {
+            kind: Kind::Embedded,
+            stamped: stamp.is_some(),
+            key_len: key.len(),
+            value_len: 0,
+        };
+        Entry::build(key, string_content(text, shape), stamp)
+    }
+
+    fn build(key: &[u8], content: Content<'_>, stamp: Option<i64>) -> Entry {
+        let shape = shape_for(&content, key.len(), stamp.is_some());
+        let ptr = allocate(shape.size());
+        // SAFETY: the new allocation holds `shape.size()` bytes, so the key fits at its place, and
+        // `write` fills in the rest of that shape.
+        unsafe {
+            let key_to = ptr.as_ptr().cast::<u8>().add(shape.key_at());
+            ptr::copy_nonoverlapping(key.as_ptr(), key_to, key.len());
+            write(ptr, shape, stamp, content, class_bits(shape), 0);
+        }
+        Entry(ptr)
+    }
+
+    #[inline]
+    fn head(&self) -> Head {
+        // SAFETY: the pointer is to an initialised head (invariant).
+        unsafe { *self.0.as_ptr() }
+    }
+
+    fn set_head(&mut self, change: impl FnOnce(&mut Head)) {
+        // SAFETY: as in `head`; `self` is borrowed exclusively. Callers keep the head truthful.
+        change(unsafe { self.0.as_mut() });
+    }
+
+    #[inline]
+    fn kind(&self) -> Kind {
+        KINDS[usize::from((self.head().flags & KIND_BITS) >> KIND_SHIFT) % KINDS.len()]
+    }
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        let head = self.head();
+        let kind = KINDS[usize::from((head.flags & KIND_BITS) >> KIND_SHIFT) % KINDS.len()];
+        let stamped = head.flags & STAMP != 0;
+        let mut key_len = (head.access_key & 0xff) as usize;
+        if key_len == LONG_KEY {
+            let at = HEAD + if stamped { 8 } else { 0 };
+            // SAFETY: with this mark the long word stands there, aligned to 8 (invariant).
+            key_len = unsafe { *self.at::<u64>(at) } as usize;
+        }
+        Shape { kind, stamped, key_len, value_len: usize::from(head.value_len) }
+    }
+
+    /// Address of the part at byte `at`.
+    #[inline]
+    fn at<T>(&self, at: usize) -> *mut T {
+        self.0.as_ptr().cast::<u8>().wrapping_add(at).cast()
+    }
+
+    /// Bytes of the allocation.
+    fn allocated(&self) -> usize {
+        let shape = self.shape();
+        if shape.long_key() {
+            class_size(shape.size())
+        } else {
+            usize::from(CLASSES[usize::from(self.head().flags & CLASS_BITS)])
+        }
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        let shape = self.shape();
+        // SAFETY: the key's bytes lie there and are initialised (invariant).
+        unsafe { std::slice::from_raw_parts(self.at(shape.key_at()), shape.key_len) }
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> ValueRef<'_> {
+        let shape = self.shape();
+        let slot = shape.slot_at();
+        // SAFETY: the slot holds a live value of the kind, aligned to 8; an embedded string lies
+        // right behind the key (invariant). Everything is borrowed with `self`.
+        unsafe {
+            match shape.kind {
+                Kind::Embedded => {
+                    let at = self.at(shape.key_at() + shape.key_len);
+                    ValueRef::Str(StrRef::Bytes(std::slice::from_raw_parts(at, shape.value_len)))
+                }
+                Kind::Int => ValueRef::Str(StrRef::Int(*self.at::<i64>(slot))),
+                Kind::Raw => ValueRef::Str(StrRef::Bytes((*self.at::<ThinStr>(slot)).bytes())),
+                Kind::Paged => ValueRef::Str(StrRef::Paged(&*self.at::<Box<PagedStr>>(slot))),
+                Kind::List => ValueRef::List(&*self.at(slot)),
+                Kind::Set => ValueRef::Set(&*self.at(slot)),
+                Kind::Hash => ValueRef::Hash(&*self.at(slot)),
+                Kind::Zset => ValueRef::Zset(&*self.at(slot)),
+            }
+        }
+    }
+
+    /// Drops what the slot holds. The entry must get a new content right afterwards, or be freed.
+    unsafe fn drop_slot(&mut self) {
+        let slot = self.shape().slot_at();
+        // SAFETY: the slot holds a live value of the kind; the caller sees to it that nobody uses
+        // it again.
+        unsafe {
+            match self.kind() {
+                Kind::Embedded | Kind::Int => {}
+                Kind::Raw => ptr::drop_in_place(self.at::<ThinStr>(slot)),
+                Kind::Paged => ptr::drop_in_place(self.at::<Box<PagedStr>>(slot)),
+                Kind::List => ptr::drop_in_place(self.at::<List>(slot)),
+                Kind::Set => ptr::drop_in_place(self.at::<Set>(slot)),
+                Kind::Hash => ptr::drop_in_place(self.at::<Hash>(slot)),
+                Kind::Zset => ptr::drop_in_place(self.at::<Zset>(slot)),
+            }
+        }
+    }
+
+    /// Moves the content out of the slot; an embedded string is copied to `buffer`. The entry must
+    /// get a new content right afterwards, or be freed.
+    unsafe fn take_content<'b>(&mut self, buffer: &'b mut SmallVec<[u8; 128]>) -> Content<'b> {
+        let slot = self.shape().slot_at();
+        let grown = self.head().flags & GROWN != 0;
+        // SAFETY: as in `drop_slot`; the value is moved out once.
+        unsafe {
+            match self.kind() {
+                Kind::Embedded => {
+                    if let ValueRef::Str(StrRef::Bytes(bytes)) = self.value() {
+                        buffer.extend_from_slice(bytes);
+                    }
+                    Content::Embedded(buffer, grown)
+                }
+                Kind::Int => Content::Int(*self.at::<i64>(slot)),
+                Kind::Raw => Content::Raw(ptr::read(self.at(slot)), grown),
+                Kind::Paged => Content::Paged(ptr::read(self.at(slot))),
+                Kind::List => Content::List(ptr::read(self.at(slot))),
+                Kind::Set => Content::Set(ptr::read(self.at(slot))),
+                Kind::Hash => Content::Hash(ptr::read(self.at(slot))),
+                Kind::Zset => Content::Zset(ptr::read(self.at(slot))),
+            }
+        }
+    }
+
+    /// Gives the entry a new content and stamp, in place where the allocation allows it. What the
+    /// slot held must have been dropped or moved out. `content` must not borrow from the entry.
+    unsafe fn put(&mut self, content: Content<'_>, stamp: Option<i64>) {
+        let old = self.shape();
+        let new = shape_for(&content, old.key_len, stamp.is_some());
+        let head = self.head();
+        let in_place = if old.long_key() {
+            class_size(old.size()) == class_size(new.size())
+        } else {
+            let (has, needs) = (usize::from(head.flags & CLASS_BITS), class_index(new.size()));
+            needs <= has && has - needs <= 1
+        };
+        let marks = head.flags & (MARK | INDEXED);
+        let access = head.access_key >> 8;
+        // SAFETY: the old key lies where the old shape says. In place, the allocation holds
+        // `new.size()` bytes (its class is checked above), the key is moved (with overlap) before
+        // anything is written over it, and the content lies outside. Otherwise the new allocation
+        // has that size, and the old one is freed with the layout that it was made with.
+        unsafe {
+            let key_from = self.at::<u8>(old.key_at());
+            if in_place {
+                ptr::copy(key_from, self.at::<u8>(new.key_at()), old.key_len);
+                let class = head.flags & CLASS_BITS;
+                write(self.0, new, stamp, content, class | marks, access);
+            } else {
+                let (size, old_ptr) = (self.allocated(), self.0);
+                let ptr = allocate(new.size());
+                let key_to = ptr.as_ptr().cast::<u8>().add(new.key_at());
+                ptr::copy_nonoverlapping(key_from, key_to, old.key_len);
+                write(ptr, new, stamp, content, class_bits(new) | marks, access);
+                self.0 = ptr;
+                dealloc(old_ptr.as_ptr().cast(), layout(size));
+            }
+        }
+    }
+
+    /// Drops the content and puts another one in its place.
+    fn replace(&mut self, content: Content<'_>, stamp: Option<i64>) {
+        // SAFETY: the slot is dropped and refilled; callers pass content from elsewhere, as `self`
+        // is borrowed exclusively.
+        unsafe {
+            self.drop_slot();
+            self.put(content, stamp);
+        }
+    }
+
+    /// Takes the value out and frees the entry.
+    pub fn take_value(self) -> Value {
+        if let ValueRef::Str(text) = self.value() {
+            return Value::Str(text.to_vec());
+        }
+        let mut this = ManuallyDrop::new(self);
+        let mut buffer = SmallVec::new();
+        // SAFETY: the content is moved out, then the allocation freed with its layout; `this` is
+        // not dropped.
+        unsafe {
+            let content = this.take_content(&mut buffer);
+            dealloc(this.0.as_ptr().cast(), layout(this.allocated()));
+            match content {
+                Content::List(list) => Value::List(Box::new(list)),
+                Content::Set(set) => Value::Set(Box::new(set)),
+                Content::Hash(hash) => Value::Hash(Box::new(hash)),
+                Content::Zset(zset) => Value::Zset(Box::new(zset)),
+                _ => unreachable!("strings were handled above"),
+            }
+        }
+    }
+
+    /// Replaces the value, of whatever type; `keep_stamp` keeps the stamp, else it is removed.
+    pub fn replace_value(&mut self, value: Value, keep_stamp: bool) {
+        let stamp = if keep_stamp { self.stamp() } else { None };
+        match value {
+            Value::Str(text) => self.replace_str(&text, keep_stamp),
+            Value::List(list) => self.replace(Content::List(*list), stamp),
+            Value::Set(set) => self.replace(Content::Set(*set), stamp),
+            Value::Hash(hash) => self.replace(Content::Hash(*hash), stamp),
+            Value::Zset(zset) => self.replace(Content::Zset(*zset), stamp),
+        }
+    }
+
+    /// The same value, stamp, access field and marks under another key.
+    pub fn rename(self, key: &[u8]) -> Entry {
+        let stamp = self.stamp();
+        let (access, marked, indexed) = (self.access(), self.mark(), self.indexed());
+        let mut this = ManuallyDrop::new(self);
+        let mut buffer = SmallVec::new();
+        // SAFETY: the content is moved to the new entry, then the old allocation is freed with its
+        // layout; `this` is not dropped.
+        let mut renamed = unsafe {
+            let size = this.allocated();
+            let content = this.take_content(&mut buffer);
+            dealloc(this.0.as_ptr().cast(), layout(size));
+            match content {
+                // The border between embedded and not depends on the key.
+                Content::Embedded(text, grown) => {
+                    let shape = Shape {
+                        kind: Kind::Embedded,
+                        stamped: stamp.is_some(),
+                        key_len: key.len(),
+                        value_len: 0,
+                    };
+                    let content = if shape.embeds(text.len()) {
+                        Content::Embedded(text, grown)
+                    } else {
+                        Content::Raw(ThinStr::from_slice(text), grown)
+                    };
+                    Entry::build(key, content, stamp)
+                }
+                content => Entry::build(key, content, stamp),
+            }
+        };
+        renamed.set_access(access);
+        renamed.set_mark(marked);
+        renamed.set_indexed(indexed);
+        renamed
+    }
+}
+
+fn shape_for(content: &Content<'_>, key_len: usize, stamped: bool) -> Shape {
+    let value_len = match content {
+        Content::Embedded(text, _) => text.len(),
+        _ => 0,
+    };
+    Shape { kind: content.kind(), stamped, key_len, value_len }
+}
+
+/// The size class bits for a new allocation of this shape; unused with a long key.
+fn class_bits(shape: Shape) -> u16 {
+    if shape.long_key() { 0 } else { class_index(shape.size()) as u16 }
+}
+
+/// Writes everything but the key: head, stamp, long word, slot and embedded value.
+///
+/// # Safety
+/// `ptr` must be an allocation of at least `shape.size()` bytes, aligned to 8, whose old slot, if
+/// any, was dropped or moved out; `bits` must hold the allocation's class unless the key is long;
+/// `content` must be of that shape and must not lie in the allocation.
+unsafe fn write(
+    ptr: NonNull<Head>,
+    shape: Shape,
+    stamp: Option<i64>,
+    content: Content<'_>,
+    bits: u16,
+    access: u32,
+) {
+    let base = ptr.as_ptr().cast::<u8>();
+    let mut flags = bits | (shape.kind as u16) << KIND_SHIFT;
+    // SAFETY: all parts lie within `shape.size()` bytes (caller); stamp, long word and slot are at
+    // multiples of 8; writing overwrites nothing that needs dropping.
+    unsafe {
+        if let Some(stamp) = stamp {
+            flags |= STAMP;
+            base.add(HEAD).cast::<i64>().write(stamp);
+        }
+        if shape.long_key() {
+            let at = shape.slot_at() - 8;
+            base.add(at).cast::<u64>().write(shape.key_len as u64);
+        }
+        let slot = base.add(shape.slot_at());
+        match content {
+            Content::Embedded(text, grown) => {
+                let at = base.add(shape.key_at() + shape.key_len);
+                ptr::copy_nonoverlapping(text.as_ptr(), at, text.len());
+                flags |= if grown { GROWN } else { 0 };
+            }
+            Content::Int(value) => slot.cast::<i64>().write(value),
+            Content::Raw(text, grown) => {
+                slot.cast::<ThinStr>().write(text);
+                flags |= if grown { GROWN } else { 0 };
+            }
+            Content::Paged(paged) => slot.cast::<Box<PagedStr>>().write(paged),
+            Content::List(list) => slot.cast::<List>().write(list),
+            Content::Set(set) => slot.cast::<Set>().write(set),
+            Content::Hash(hash) => slot.cast::<Hash>().write(hash),
+            Content::Zset(zset) => slot.cast::<Zset>().write(zset),
+        }
+        let key_byte = shape.key_len.min(LONG_KEY) as u32;
+        ptr.write(Head {
+            access_key: key_byte | access << 8,
+            value_len: shape.value_len as u16,
+            flags,
+        });
+    }
+}
+
+/// Stamp, access field, marks and names.
+impl Entry {
+    /// The time stamp (the key's expiry, for the keyspace; opaque here).
+    #[inline]
+    pub fn stamp(&self) -> Option<i64> {
+        if self.head().flags & STAMP == 0 {
+            return None;
+        }
+        // SAFETY: with this flag the stamp stands behind the head (invariant).
+        Some(unsafe { *self.at::<i64>(HEAD) })
+    }
+
+    /// Sets or removes the stamp. May reallocate when one comes or goes.
+    pub fn set_stamp(&mut self, stamp: Option<i64>) {
+        let had = self.head().flags & STAMP != 0;
+        match stamp {
+            None if !had => {}
+            Some(new) if had => {
+                // SAFETY: with the flag set the stamp stands behind the head (invariant).
+                unsafe { *self.at::<i64>(HEAD) = new };
+            }
+            _ => {
+                let mut buffer = SmallVec::new();
+                // SAFETY: the content is moved out and put back at once; an embedded string lies in
+                // `buffer` meanwhile.
+                unsafe {
+                    let content = self.take_content(&mut buffer);
+                    let content = match content {
+                        // With a stamp the entry may be 8 bytes too big to embed its string.
+                        Content::Embedded(text, grown)
+                            if !Shape { stamped: stamp.is_some(), ..self.shape() }
+                                .embeds(text.len()) =>
+                        {
+                            Content::Raw(ThinStr::from_slice(text), grown)
+                        }
+                        content => content,
+                    };
+                    self.put(content, stamp);
+                }
+            }
+        }
+    }
+
+    /// The 24-bit access field, for LRU or LFU.
+    #[inline]
+    pub fn access(&self) -> u32 {
+        self.head().access_key >> 8
+    }
+
+    /// Sets the access field; only its low 24 bits are kept.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        self.set_head(|head| head.access_key = (head.access_key & 0xff) | access << 8);
+    }
+
+    fn set_flag(&mut self, flag: u16, on: bool) {
+        self.set_head(|head| head.flags = if on { head.flags | flag } else { head.flags & !flag });
+    }
+
+    /// A mark for the snapshot: already handed over.
+    pub fn mark(&self) -> bool {
+        self.head().flags & MARK != 0
+    }
+
+    /// Sets the snapshot's mark.
+    pub fn set_mark(&mut self, on: bool) {
+        self.set_flag(MARK, on);
+    }
+
+    /// A mark for the expiry index: the key is in it.
+    pub fn indexed(&self) -> bool {
+        self.head().flags & INDEXED != 0
+    }
+
+    /// Sets the expiry index's mark.
+    pub fn set_indexed(&mut self, on: bool) {
+        self.set_flag(INDEXED, on);
+    }
+
+    /// The type's name, as the TYPE command gives it.
+    pub fn type_name(&self) -> &'static str {
+        self.value().type_name()
+    }
+
+    /// The encoding's name, as OBJECT ENCODING gives it.
+    pub fn encoding_name(&self) -> &'static str {
+        match self.value() {
+            ValueRef::Str(_) => self.str_encoding(),
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Zset(zset) => zset.encoding(),
+        }
+    }
+
+    /// The encoding's name of a string: `int`; `embstr` for up to 44 bytes that were never changed
+    /// in place; `raw`.
+    pub fn str_encoding(&self) -> &'static str {
+        let head = self.head();
+        match self.value() {
+            ValueRef::Str(StrRef::Int(_)) => "int",
+            ValueRef::Str(StrRef::Bytes(bytes))
+                if head.flags & GROWN == 0 && bytes.len() <= EMBSTR_MAX =>
+            {
+                "embstr"
+            }
+            _ => "raw",
+        }
+    }
+
+    /// Bytes requested from the allocator for the key and everything that it holds.
+    pub fn mem_usage(&self) -> usize {
+        let slot = self.shape().slot_at();
+        let held = match self.value() {
+            // SAFETY: an entry of this kind holds a `ThinStr` in its slot (invariant).
+            ValueRef::Str(StrRef::Bytes(_)) if self.kind() == Kind::Raw => unsafe {
+                (*self.at::<ThinStr>(slot)).mem_usage()
+            },
+            ValueRef::Str(StrRef::Paged(paged)) => paged.mem_usage(),
+            ValueRef::Str(_) => 0,
+            ValueRef::List(list) => list.mem_usage(),
+            ValueRef::Set(set) => set.mem_usage(),
+            ValueRef::Hash(hash) => hash.mem_usage(),
+            ValueRef::Zset(zset) => zset.mem_usage(),
+        };
+        self.allocated() + held
+    }
+}
+
+/// A string's bytes, to be changed in place.
+enum StrMut<'a> {
+    Bytes(&'a mut [u8]),
+    Paged(&'a mut PagedStr),
+}
+
+/// Strings.
+impl Entry {
+    /// Replaces the value by a string; `keep_stamp` keeps the stamp, else it is removed. A string
+    /// that fits the allocation's size class is copied in place.
+    pub fn replace_str(&mut self, text: &[u8], keep_stamp: bool) {
+        let head = self.head();
+        let in_shape = keep_stamp || head.flags & STAMP == 0;
+        if self.kind() == Kind::Embedded && in_shape && as_int(text).is_none() {
+            let shape = self.shape();
+            let at = shape.key_at() + shape.key_len;
+            let class = usize::from(head.flags & CLASS_BITS);
+            let room = usize::from(CLASSES[class]).min(EMBED_MAX);
+            let least = if class < 2 { 0 } else { usize::from(CLASSES[class - 2]) };
+            if at + text.len() <= room && at + text.len() > least {
+                // SAFETY: the text ends within the allocation (its class is `room` at least), and
+                // lies elsewhere, as `self` is borrowed exclusively.
+                unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.at(at), text.len()) };
+                self.set_head(|head| {
+                    head.value_len = text.len() as u16;
+                    head.flags &= !GROWN;
+                });
+                return;
+            }
+        }
+        self.replace_str_slowly(text, if keep_stamp { self.stamp() } else { None });
+    }
+
+    fn replace_str_slowly(&mut self, text: &[u8], stamp: Option<i64>) {
+        let shape = Shape { stamped: stamp.is_some(), ..self.shape() };
+        let long = !shape.embeds(text.len()) && as_int(text).is_none();
+        if self.kind() == Kind::Raw && long && stamp.is_some() == self.stamp().is_some() {
+            // SAFETY: an entry of this kind holds a `ThinStr` in its slot (invariant).
+            let own = unsafe { &mut *self.at::<ThinStr>(self.shape().slot_at()) };
+            if own.replace(text) {
+                self.set_flag(GROWN, false);
+                return self.set_stamp(stamp);
+            }
+        }
+        self.replace(string_content(text, shape), stamp);
+    }
+
+    /// Replaces the value by an integer, as a string; keeps the stamp.
+    pub fn set_int(&mut self, value: i64) {
+        if self.kind() == Kind::Int {
+            // SAFETY: an entry of this kind holds an `i64` in its slot (invariant).
+            unsafe { *self.at::<i64>(self.shape().slot_at()) = value };
+        } else {
+            self.replace(Content::Int(value), self.stamp());
+        }
+    }
+
+    /// Length of the string.
+    pub fn str_len(&self) -> usize {
+        match self.value() {
+            ValueRef::Str(text) => text.len(),
+            _ => unreachable!("the caller has checked that this is a string"),
+        }
+    }
+
+    /// Appends to the string and returns its new length.
+    pub fn append_str(&mut self, bytes: &[u8]) -> usize {
+        let old = self.str_len();
+        match self.widen(old + bytes.len(), true) {
+            StrMut::Bytes(own) => own[old..].copy_from_slice(bytes),
+            StrMut::Paged(paged) => paged.write_at(old, bytes),
+        }
+        old + bytes.len()
+    }
+
+    /// Writes into the string at `offset`, which may lie beyond its end: the gap becomes zeros.
+    /// Returns the length afterwards. Writing nothing changes nothing.
+    pub fn write_str_at(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let old = self.str_len();
+        if bytes.is_empty() {
+            return old;
+        }
+        let end = offset + bytes.len();
+        match self.widen(old.max(end), false) {
+            StrMut::Bytes(own) => own[offset..end].copy_from_slice(bytes),
+            StrMut::Paged(paged) => paged.write_at(offset, bytes),
+        }
+        old.max(end)
+    }
+
+    /// Makes the string at least `len` bytes long, with zeros, for changes in place; returns its
+    /// length.
+    pub fn grow_str(&mut self, len: usize) -> usize {
+        let len = len.max(self.str_len());
+        self.widen(len, false);
+        len
+    }
+
+    /// Runs `f` on the string's bytes, to be changed in place. A string in pages is copied for it;
+    /// prefer [`Entry::write_str_at`] for small changes.
+    pub fn make_bytes_mut<R>(&mut self, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        match self.widen(self.str_len(), false) {
+            StrMut::Bytes(own) => f(own),
+            StrMut::Paged(paged) => {
+                let mut copy = paged.to_vec();
+                let result = f(&mut copy);
+                paged.write_at(0, &copy);
+                result
+            }
+        }
+    }
+
+    /// Makes the string `len` bytes long (not less than it is) in a form that can be changed in
+    /// place, new bytes zero; `more` leaves room for further growth.
+    fn widen(&mut self, len: usize, more: bool) -> StrMut<'_> {
+        let stamp = self.stamp();
+        let shape = self.shape();
+        match self.kind() {
+            Kind::Embedded | Kind::Int => {
+                let embeds = shape.embeds(len);
+                let at = shape.key_at() + shape.key_len;
+                let class = usize::from(CLASSES[usize::from(self.head().flags & CLASS_BITS)]);
+                if self.kind() == Kind::Embedded && embeds && at + len <= class {
+                    let old = shape.value_len;
+                    // SAFETY: the new bytes lie within the allocation, behind the string.
+                    unsafe { ptr::write_bytes(self.at::<u8>(at + old), 0, len - old) };
+                    self.set_head(|head| head.value_len = len as u16);
+                } else {
+                    self.rebuild_wide(len, more, embeds, stamp);
+                }
+            }
+            Kind::Raw => {
+                // SAFETY: an entry of this kind holds a `ThinStr` in its slot (invariant).
+                let own = unsafe { &mut *self.at::<ThinStr>(shape.slot_at()) };
+                if len > RAW_MAX {
+                    let mut paged = Box::new(PagedStr::from_bytes(own.bytes()));
+                    paged.grow_to(len);
+                    self.replace(Content::Paged(paged), stamp);
+                } else if len > own.len() {
+                    if more {
+                        own.make_room(len, RAW_MAX);
+                    }
+                    own.grow_to(len);
+                }
+            }
+            Kind::Paged => {
+                // SAFETY: an entry of this kind holds a `Box<PagedStr>` in its slot (invariant).
+                unsafe { &mut *self.at::<Box<PagedStr>>(shape.slot_at()) }.grow_to(len);
+            }
+            _ => unreachable!("the caller has checked that this is a string"),
+        }
+        self.set_flag(GROWN, true);
+        let shape = self.shape();
+        // SAFETY: as in `value`, borrowed exclusively.
+        unsafe {
+            match shape.kind {
+                Kind::Embedded => {
+                    let at = self.at(shape.key_at() + shape.key_len);
+                    StrMut::Bytes(std::slice::from_raw_parts_mut(at, shape.value_len))
+                }
+                Kind::Raw => StrMut::Bytes((*self.at::<ThinStr>(shape.slot_at())).bytes_mut()),
+                Kind::Paged => StrMut::Paged(&mut *self.at::<Box<PagedStr>>(shape.slot_at())),
+                _ => unreachable!("a wide string has one of these forms"),
+            }
+        }
+    }
+
+    /// Gives a string that was embedded or an integer a new form of `len` bytes.
+    fn rebuild_wide(&mut self, len: usize, more: bool, embeds: bool, stamp: Option<i64>) {
+        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
+        match self.value() {
+            ValueRef::Str(StrRef::Int(value)) => {
+                text.extend_from_slice(int_text(value, &mut [0; I64_MAX_LEN]));
+            }
+            ValueRef::Str(StrRef::Bytes(bytes)) => text.extend_from_slice(bytes),
+            _ => unreachable!("the caller has checked the kind"),
+        }
+        let content = if embeds {
+            text.resize(len, 0);
+            Content::Embedded(&text, true)
+        } else if len > RAW_MAX {
+            let mut paged = Box::new(PagedStr::from_bytes(&text));
+            paged.grow_to(len);
+            Content::Paged(paged)
+        } else {
+            let mut own = ThinStr::with_capacity(if more { (2 * len).min(RAW_MAX) } else { len });
+            own.extend(&text);
+            own.grow_to(len);
+            Content::Raw(own, true)
+        };
+        self.replace(content, stamp);
+    }
+}
+
+/// Collections.
+impl Entry {
+    /// The list, to be changed; `None` if the value is of another type.
+    pub fn list_mut(&mut self) -> Option<&mut List> {
+        // SAFETY: an entry of this kind holds a `List` in its slot (invariant).
+        (self.kind() == Kind::List).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
+
+    /// The set, to be changed; `None` if the value is of another type.
+    pub fn set_mut(&mut self) -> Option<&mut Set> {
+        // SAFETY: an entry of this kind holds a `Set` in its slot (invariant).
+        (self.kind() == Kind::Set).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
+
+    /// The hash, to be changed; `None` if the value is of another type.
+    pub fn hash_mut(&mut self) -> Option<&mut Hash> {
+        // SAFETY: an entry of this kind holds a `Hash` in its slot (invariant).
+        (self.kind() == Kind::Hash).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
+
+    /// The sorted set, to be changed; `None` if the value is of another type.
+    pub fn zset_mut(&mut self) -> Option<&mut Zset> {
+        // SAFETY: an entry of this kind holds a `Zset` in its slot (invariant).
+        (self.kind() == Kind::Zset).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let size = self.allocated();
+        // SAFETY: the content is dropped, then the allocation freed with its layout; nothing uses
+        // either afterwards.
+        unsafe {
+            self.drop_slot();
+            dealloc(self.0.as_ptr().cast(), layout(size));
+        }
+    }
+}
+
+impl TableEntry for Entry {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        Entry::key(self)
+    }
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.as_ptr().cast_const().cast()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,332 @@
+//! The entries of the tables inside big collections: a member of a set or sorted set, and a field
+//! of a hash with its value. Each is one allocation behind one pointer.
+//!
+//! Sizes: a set member takes 1 byte beside its text, a sorted set member 9 (its score), a field
+//! 3 beside field and value; texts of 255 bytes and more take an 8-byte length. The size of the
+//! allocation is always the size class of what is in it, so nothing has to remember it.
+
+use crate::size::class_size;
+use crate::table::TableEntry;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+
+/// First length that does not fit a length byte; the byte then holds this value as a mark.
+const LONG: usize = 255;
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(class_size(size), 8).expect("an entry in memory is below isize::MAX")
+}
+
+/// A new allocation for `size` bytes, not initialised.
+fn allocate(size: usize) -> NonNull<u8> {
+    let layout = layout(size);
+    // SAFETY: a size class is at least 8 bytes, so the layout is not empty.
+    NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// A member's text with `PRE` bytes (0, or 8 for a score) before it.
+///
+/// Invariant: the allocation is `PRE` bytes, a length byte (255: a `u64` length follows), and that
+/// many bytes of text; all of it initialised; its layout is `layout` of exactly this size.
+pub(crate) struct Member<const PRE: usize>(NonNull<u8>);
+
+// SAFETY: plain bytes owned by this handle alone, without interior mutability.
+unsafe impl<const PRE: usize> Send for Member<PRE> {}
+// SAFETY: as above; a shared handle gives read access only.
+unsafe impl<const PRE: usize> Sync for Member<PRE> {}
+
+/// A member of a set.
+pub(crate) type SetMember = Member<0>;
+/// A member of a sorted set with its score.
+pub(crate) type ScoredMember = Member<8>;
+
+/// A non-owning pointer to a [`ScoredMember`], for the tree that orders them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemberRef(NonNull<u8>);
+
+// SAFETY: the pointer is only a number until `text` is called, whose caller vouches for it.
+unsafe impl Send for MemberRef {}
+// SAFETY: as above.
+unsafe impl Sync for MemberRef {}
+
+impl MemberRef {
+    /// A pointer that must never be read, to fill unused slots.
+    pub(crate) const NONE: MemberRef = MemberRef(NonNull::dangling());
+
+    /// The member's text.
+    ///
+    /// # Safety
+    /// The [`ScoredMember`] that this was taken from must live, unchanged in text, during `'a`.
+    #[inline]
+    pub(crate) unsafe fn text<'a>(self) -> &'a [u8] {
+        // SAFETY: the member lives (caller), so its invariant holds.
+        unsafe { member_text::<8>(self.0) }
+    }
+}
+
+/// # Safety
+/// `ptr` must be the pointer of a `Member<PRE>` that lives during `'a`.
+#[inline]
+unsafe fn member_text<'a, const PRE: usize>(ptr: NonNull<u8>) -> &'a [u8] {
+    // SAFETY: the layout in `Member`'s invariant: length byte at `PRE`, then the text, or a `u64`
+    // length (unaligned) and then the text.
+    unsafe {
+        let base = ptr.as_ptr().add(PRE);
+        let short = usize::from(*base);
+        if short < LONG {
+            return std::slice::from_raw_parts(base.add(1), short);
+        }
+        let len = ptr::read_unaligned(base.add(1).cast::<u64>()) as usize;
+        std::slice::from_raw_parts(base.add(9), len)
+    }
+}
+
+impl<const PRE: usize> Member<PRE> {
+    fn size(len: usize) -> usize {
+        PRE + if len < LONG { 1 } else { 9 } + len
+    }
+
+    fn build(text: &[u8], prefix: [u8; PRE]) -> Member<PRE> {
+        let ptr = allocate(Self::size(text.len()));
+        // SAFETY: the allocation holds `size` bytes: prefix, length, text, written in this order
+        // without overlap; unaligned writes where alignment is not given.
+        unsafe {
+            ptr::copy_nonoverlapping(prefix.as_ptr(), ptr.as_ptr(), PRE);
+            let mut at = ptr.as_ptr().add(PRE);
+            *at = text.len().min(LONG) as u8;
+            at = at.add(1);
+            if text.len() >= LONG {
+                ptr::write_unaligned(at.cast::<u64>(), text.len() as u64);
+                at = at.add(8);
+            }
+            ptr::copy_nonoverlapping(text.as_ptr(), at, text.len());
+        }
+        Member(ptr)
+    }
+
+    /// The member's text.
+    #[inline]
+    pub(crate) fn text(&self) -> &[u8] {
+        // SAFETY: `self` lives while its borrow does.
+        unsafe { member_text::<PRE>(self.0) }
+    }
+
+    /// Bytes requested from the allocator.
+    pub(crate) fn mem_usage(&self) -> usize {
+        class_size(Self::size(self.text().len()))
+    }
+}
+
+impl SetMember {
+    /// A member with this text.
+    pub(crate) fn new(text: &[u8]) -> SetMember {
+        Member::build(text, [])
+    }
+}
+
+impl ScoredMember {
+    /// A member with this text and score.
+    pub(crate) fn new(text: &[u8], score: f64) -> ScoredMember {
+        Member::build(text, score.to_ne_bytes())
+    }
+
+    /// The member's score.
+    #[inline]
+    pub(crate) fn score(&self) -> f64 {
+        // SAFETY: the first 8 bytes hold a score and are initialised (invariant).
+        f64::from_ne_bytes(unsafe { *self.0.as_ptr().cast::<[u8; 8]>() })
+    }
+
+    /// Changes the score.
+    pub(crate) fn set_score(&mut self, score: f64) {
+        // SAFETY: as in `score`; `self` is borrowed exclusively.
+        unsafe { *self.0.as_ptr().cast::<[u8; 8]>() = score.to_ne_bytes() };
+    }
+
+    /// A non-owning pointer to this member.
+    #[inline]
+    pub(crate) fn as_ref(&self) -> MemberRef {
+        MemberRef(self.0)
+    }
+}
+
+impl<const PRE: usize> Drop for Member<PRE> {
+    fn drop(&mut self) {
+        let size = Self::size(self.text().len());
+        // SAFETY: allocated with this layout (invariant), not used afterwards.
+        unsafe { dealloc(self.0.as_ptr(), layout(size)) };
+    }
+}
+
+impl<const PRE: usize> TableEntry for Member<PRE> {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.text()
+    }
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+}
+
+/// A field of a hash and its value.
+///
+/// Invariant: the allocation begins with a flags byte. Short form: field length and value length
+/// in one byte each. With `FLAG_LONG`: 7 unused bytes and both lengths as `u64`. Then field and
+/// value. All of it is initialised, and its layout is `layout` of exactly this size. The other
+/// flag bits are free for a field's own expiry time.
+pub(crate) struct Field(NonNull<u8>);
+
+const FLAG_LONG: u8 = 1;
+const SHORT_HEAD: usize = 3;
+const LONG_HEAD: usize = 24;
+
+// SAFETY: plain bytes owned by this handle alone, without interior mutability.
+unsafe impl Send for Field {}
+// SAFETY: as above; a shared handle gives read access only.
+unsafe impl Sync for Field {}
+
+impl Field {
+    fn head(field: usize, value: usize) -> usize {
+        if field <= LONG && value <= LONG { SHORT_HEAD } else { LONG_HEAD }
+    }
+
+    /// A field with its value.
+    pub(crate) fn new(field: &[u8], value: &[u8]) -> Field {
+        let head = Self::head(field.len(), value.len());
+        let ptr = allocate(head + field.len() + value.len());
+        let mut new = Field(ptr);
+        new.write_lengths(head, field.len(), value.len());
+        // SAFETY: field and value lie behind the head, within the allocation, without overlap.
+        unsafe {
+            let at = ptr.as_ptr().add(head);
+            ptr::copy_nonoverlapping(field.as_ptr(), at, field.len());
+            ptr::copy_nonoverlapping(value.as_ptr(), at.add(field.len()), value.len());
+        }
+        new
+    }
+
+    fn write_lengths(&mut self, head: usize, field: usize, value: usize) {
+        let base = self.0.as_ptr();
+        // SAFETY: `head` bytes at the start belong to the head; the `u64`s are aligned to 8.
+        unsafe {
+            if head == SHORT_HEAD {
+                *base.cast::<[u8; 3]>() = [0, field as u8, value as u8];
+            } else {
+                *base.cast::<[u64; 3]>() =
+                    [u64::from(FLAG_LONG).to_le(), field as u64, value as u64];
+            }
+        }
+    }
+
+    /// Length of head, field and value.
+    #[inline]
+    fn lengths(&self) -> (usize, usize, usize) {
+        let base = self.0.as_ptr();
+        // SAFETY: the head is initialised as the invariant says; the long head is aligned to 8.
+        unsafe {
+            let [flags, field, value] = *base.cast::<[u8; 3]>();
+            if flags & FLAG_LONG == 0 {
+                return (SHORT_HEAD, usize::from(field), usize::from(value));
+            }
+            let [_, field, value] = *base.cast::<[u64; 3]>();
+            (LONG_HEAD, field as usize, value as usize)
+        }
+    }
+
+    /// The field's name.
+    #[inline]
+    pub(crate) fn field(&self) -> &[u8] {
+        let (head, field, _) = self.lengths();
+        // SAFETY: the field lies behind the head (invariant).
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(head), field) }
+    }
+
+    /// The field's value.
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        let (head, field, value) = self.lengths();
+        // SAFETY: the value lies behind the field (invariant).
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(head + field), value) }
+    }
+
+    /// Changes the value; in place when the size class stays the same.
+    pub(crate) fn set_value(&mut self, value: &[u8]) {
+        let (head, field, old) = self.lengths();
+        let same_class =
+            class_size(head + field + old) == class_size(head + field + value.len());
+        if Self::head(field, value.len()) != head || !same_class {
+            *self = Field::new(self.field(), value);
+            return;
+        }
+        self.write_lengths(head, field, value.len());
+        // SAFETY: the new value ends within the same size class, so within the allocation.
+        unsafe {
+            let at = self.0.as_ptr().add(head + field);
+            ptr::copy_nonoverlapping(value.as_ptr(), at, value.len());
+        }
+    }
+
+    /// Bytes requested from the allocator.
+    pub(crate) fn mem_usage(&self) -> usize {
+        let (head, field, value) = self.lengths();
+        class_size(head + field + value)
+    }
+}
+
+impl Drop for Field {
+    fn drop(&mut self) {
+        let (head, field, value) = self.lengths();
+        // SAFETY: allocated with this layout (invariant), not used afterwards.
+        unsafe { dealloc(self.0.as_ptr(), layout(head + field + value)) };
+    }
+}
+
+impl TableEntry for Field {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.field()
+    }
+
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.as_ptr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_keep_their_text() {
+        for len in [0, 1, 6, 7, 8, 254, 255, 256, 5000] {
+            let text = vec![b'm'; len];
+            assert_eq!(SetMember::new(&text).text(), text);
+            let mut scored = ScoredMember::new(&text, -1.5);
+            assert_eq!((scored.text(), scored.score()), (&text[..], -1.5));
+            scored.set_score(7.0);
+            assert_eq!((scored.text(), scored.score()), (&text[..], 7.0));
+            // SAFETY: `scored` lives.
+            assert_eq!(unsafe { scored.as_ref().text() }, text);
+        }
+        assert_eq!(SetMember::new(b"1234567").mem_usage(), 8);
+        assert_eq!(ScoredMember::new(b"1234567", 0.0).mem_usage(), 16);
+    }
+
+    #[test]
+    fn fields_keep_both_texts_through_changes() {
+        for field_len in [0, 1, 10, 255, 256, 3000] {
+            let name = vec![b'f'; field_len];
+            let mut field = Field::new(&name, b"first");
+            for len in [5, 0, 6, 255, 256, 70000, 254, 255, 3] {
+                let value = vec![len as u8; len];
+                field.set_value(&value);
+                assert_eq!(field.field(), name);
+                assert_eq!(field.value(), value);
+            }
+        }
+        assert_eq!(Field::new(b"0123456789", b"0123456789").mem_usage(), 24);
+    }
+}

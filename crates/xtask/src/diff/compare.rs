@@ -1,0 +1,225 @@
+//! When two replies count as equal: byte for byte, or up to what Redis leaves open (order of unordered collections, clocks).
+
+use crate::wire::{Value, render};
+
+/// A rule of comparison; the notation is explained in `tests/diff-grammar.txt`.
+#[derive(Clone, Debug)]
+pub enum Compare {
+    /// Byte for byte.
+    Exact,
+    /// The elements of the reply in any order.
+    Sorted,
+    /// Field and value pairs in any order (a map, or a flat array in RESP2).
+    Pairs,
+    /// SCAN's reply.
+    Scan,
+    /// Numbers that depend on the clock, this far apart at most.
+    Within(i64),
+    /// Only the kind of reply; errors byte for byte.
+    Kind,
+    /// COMMAND INFO.
+    CommandInfo,
+    /// EXEC: rule and words of each queued command.
+    Exec(Vec<(Compare, Vec<Vec<u8>>)>),
+}
+
+impl Compare {
+    /// A rule by its name in the grammar.
+    pub fn parse(name: &str) -> Option<Compare> {
+        Some(match name {
+            "exact" => Compare::Exact,
+            "sorted" => Compare::Sorted,
+            "pairs" => Compare::Pairs,
+            "scan" => Compare::Scan,
+            "ttl" => Compare::Within(2),
+            "ttlms" => Compare::Within(2000),
+            "kind" => Compare::Kind,
+            "cmdinfo" => Compare::CommandInfo,
+            _ => return None,
+        })
+    }
+
+    /// True when `a` and `b` are equal by this rule.
+    pub fn equal(&self, a: &Value, b: &Value) -> bool {
+        if a == b {
+            return true;
+        }
+        if a.is_error() || b.is_error() {
+            return false;
+        }
+        match self {
+            Compare::Exact => false,
+            Compare::Sorted => same_kind(a, b) && sorted(a) == sorted(b),
+            Compare::Pairs => same_kind(a, b) && pairs(a) == pairs(b),
+            Compare::Scan => scan_equal(a, b),
+            Compare::Within(tolerance) => match (a, b) {
+                // -1 and -2 are answers, not times.
+                (Value::Int(a), Value::Int(b)) => {
+                    *a >= 0 && *b >= 0 && a.saturating_sub(*b).abs() <= *tolerance
+                }
+                _ => false,
+            },
+            Compare::Kind => same_kind(a, b),
+            Compare::CommandInfo => sort_words(a.clone()) == sort_words(b.clone()),
+            Compare::Exec(rules) => match (a, b) {
+                (Value::Array(a), Value::Array(b)) => {
+                    a.len() == b.len()
+                        && a.len() == rules.len()
+                        && rules.iter().zip(a.iter().zip(b)).all(|(rule, (a, b))| rule.0.equal(a, b))
+                }
+                _ => false,
+            },
+        }
+    }
+
+    /// The reply with everything in order that this rule compares in any order.
+    pub fn in_order(&self, value: &Value) -> Value {
+        match self {
+            Compare::Sorted => match value {
+                Value::Array(_) => Value::Array(sorted(value)),
+                Value::Set(_) => Value::Set(sorted(value)),
+                other => other.clone(),
+            },
+            Compare::Scan => match value.elements() {
+                Some([cursor, items]) => {
+                    Value::Array(vec![cursor.clone(), Value::Array(sorted(items))])
+                }
+                _ => value.clone(),
+            },
+            Compare::CommandInfo => sort_words(value.clone()),
+            _ => value.clone(),
+        }
+    }
+
+    /// Where the two replies differ first: position and both parts, for reports.
+    pub fn difference(&self, a: &Value, b: &Value) -> String {
+        if let (Compare::Exec(rules), Value::Array(left), Value::Array(right)) = (self, a, b)
+            && left.len() == right.len()
+        {
+            for (at, (rule, _)) in rules.iter().enumerate() {
+                if at < left.len() && !rule.equal(&left[at], &right[at]) {
+                    let inner = rule.difference(&left[at], &right[at]);
+                    return format!("in EXEC, command {}: {inner}", at + 1);
+                }
+            }
+        }
+        if let (Some(left), Some(right)) = (a.elements(), b.elements()) {
+            if left.len() != right.len() {
+                return format!("{} elements and {} elements", left.len(), right.len());
+            }
+            if let Some(at) = left.iter().zip(right).position(|(a, b)| a != b) {
+                return format!(
+                    "element {at}: {} and {}",
+                    render(&left[at], 200),
+                    render(&right[at], 200)
+                );
+            }
+        }
+        format!("kinds {} and {}", a.kind(), b.kind())
+    }
+}
+
+fn same_kind(a: &Value, b: &Value) -> bool {
+    a.kind() == b.kind()
+}
+
+/// The elements in order of their bytes.
+pub fn sorted(value: &Value) -> Vec<Value> {
+    let mut items = match value {
+        Value::Map(pairs) => {
+            pairs.iter().map(|(key, item)| Value::Array(vec![key.clone(), item.clone()])).collect()
+        }
+        other => other.elements().map(<[Value]>::to_vec).unwrap_or_else(|| vec![other.clone()]),
+    };
+    items.sort();
+    items
+}
+
+/// Pairs of a map, of a flat array, or of an array of pairs, in order of their bytes.
+pub fn pairs(value: &Value) -> Vec<(Value, Value)> {
+    let mut found: Vec<(Value, Value)> = match value {
+        Value::Map(pairs) => pairs.clone(),
+        other => match other.elements() {
+            Some(items) if items.iter().all(|item| item.elements().is_some_and(|x| x.len() == 2)) => items
+                .iter()
+                .filter_map(Value::elements)
+                .map(|pair| (pair[0].clone(), pair[1].clone()))
+                .collect(),
+            Some(items) => items
+                .chunks(2)
+                .map(|pair| (pair[0].clone(), pair.get(1).cloned().unwrap_or(Value::Null)))
+                .collect(),
+            None => Vec::new(),
+        },
+    };
+    found.sort();
+    found
+}
+
+fn scan_equal(a: &Value, b: &Value) -> bool {
+    let (Some([cursor_a, items_a]), Some([cursor_b, items_b])) = (a.elements(), b.elements()) else {
+        return false;
+    };
+    let ended = |cursor: &Value| cursor.bytes() == Some(b"0");
+    match (ended(cursor_a), ended(cursor_b)) {
+        (true, true) => sorted(items_a) == sorted(items_b),
+        // Part of a table: which elements come first, and when it ends, follows from the server's hash seed.
+        _ => same_kind(items_a, items_b),
+    }
+}
+
+/// Sorts every array or set that holds words only.
+fn sort_words(value: Value) -> Value {
+    let all_words = |items: &[Value]| items.iter().all(|item| matches!(item, Value::Simple(_)));
+    let inner = |items: Vec<Value>| {
+        let mut items: Vec<Value> = items.into_iter().map(sort_words).collect();
+        if all_words(&items) {
+            items.sort();
+        }
+        items
+    };
+    match value {
+        Value::Array(items) => Value::Array(inner(items)),
+        Value::Set(items) => Value::Set(inner(items)),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Compare;
+    use crate::wire::Value;
+
+    fn bulks(words: &[&str]) -> Value {
+        Value::Array(words.iter().map(|word| Value::Bulk(word.as_bytes().to_vec())).collect())
+    }
+
+    #[test]
+    fn rules_forgive_only_what_they_should() {
+        let (ab, ba) = (bulks(&["a", "b"]), bulks(&["b", "a"]));
+        assert!(!Compare::Exact.equal(&ab, &ba));
+        assert!(Compare::Sorted.equal(&ab, &ba));
+        assert!(!Compare::Sorted.equal(&ab, &bulks(&["a", "c"])));
+        assert!(Compare::Pairs.equal(&bulks(&["a", "1", "b", "2"]), &bulks(&["b", "2", "a", "1"])));
+        assert!(!Compare::Pairs.equal(&bulks(&["a", "1", "b", "2"]), &bulks(&["b", "1", "a", "2"])));
+        assert!(Compare::Within(2).equal(&Value::Int(100), &Value::Int(98)));
+        assert!(!Compare::Within(2).equal(&Value::Int(0), &Value::Int(-1)));
+        assert!(!Compare::Kind.equal(&Value::Error(b"ERR a".into()), &Value::Error(b"ERR b".into())));
+        assert!(!Compare::Sorted.equal(&ab, &Value::Set(vec![])));
+        let exec = Compare::Exec(vec![(Compare::Sorted, vec![]), (Compare::Exact, vec![])]);
+        let left = Value::Array(vec![ab.clone(), Value::Int(1)]);
+        assert!(exec.equal(&left, &Value::Array(vec![ba.clone(), Value::Int(1)])));
+        assert!(!exec.equal(&left, &Value::Array(vec![ba, Value::Int(2)])));
+    }
+
+    #[test]
+    fn scan_compares_what_is_whole() {
+        let reply = |cursor: &str, items: &[&str]| {
+            Value::Array(vec![Value::Bulk(cursor.as_bytes().to_vec()), bulks(items)])
+        };
+        assert!(Compare::Scan.equal(&reply("0", &["a", "b"]), &reply("0", &["b", "a"])));
+        assert!(!Compare::Scan.equal(&reply("0", &["a"]), &reply("0", &["b"])));
+        assert!(Compare::Scan.equal(&reply("0", &["a"]), &reply("5", &["a"])));
+        assert!(Compare::Scan.equal(&reply("7", &["a"]), &reply("5", &["b"])));
+    }
+}

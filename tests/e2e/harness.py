@@ -1,0 +1,781 @@
+"""Starts and torments servers for the end-to-end tests.
+
+Two kinds of program stand behind every test: `redis` (Debian's redis-server and redis-sentinel) and `redoubt` (the same
+names, links to the binary under test). A test that says PRODUCT means the program under test; with
+E2E_AGAINST=redis that is real Redis too, which proves the tests themselves.
+
+Everything lives in one World: temporary folder, processes, proxies, network namespaces. Leaving the World ends all of it.
+"""
+
+import ctypes
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import redis
+from redis.sentinel import Sentinel
+
+AGAINST = os.environ.get("E2E_AGAINST", "redoubt")
+PRODUCT = "redis" if AGAINST == "redis" else "redoubt"
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = Path(os.environ.get("E2E_RUNS", ROOT / "target" / "e2e-runs"))
+
+# How long to wait for something that should take a moment: generous, for machines that do other things too.
+PATIENCE = float(os.environ.get("E2E_PATIENCE", "30"))
+
+
+def program(kind, role):
+    """The words that start a program: kind redis or redoubt, role server, sentinel, cli or benchmark."""
+    name = {"server": "redis-server", "sentinel": "redis-sentinel"}.get(role, f"redis-{role}")
+    if kind == "redis":
+        path = shutil.which(name)
+        assert path, f"{name} is not installed"
+        return [path]
+    if role in ("server", "sentinel"):
+        links = os.environ.get("REDOUBT_LINKS")
+        assert links, "REDOUBT_LINKS is not set: run the tests with `cargo xtask e2e`"
+        return [str(Path(links) / name)]
+    raise AssertionError(f"no {role} of kind {kind}")
+
+
+def redoubt_binary():
+    """The binary under test itself, for its own subcommands."""
+    path = os.environ.get("REDOUBT_BIN")
+    assert path and Path(path).exists(), "REDOUBT_BIN does not name a binary"
+    return path
+
+
+class Timeout(AssertionError):
+    """Something that should have happened has not."""
+
+
+def wait_until(check, what, timeout=PATIENCE, every=0.02):
+    """Calls check until it returns something true, and returns that. Redis errors count as 'not yet'."""
+    deadline = time.monotonic() + timeout
+    last = None
+    while True:
+        try:
+            result = check()
+            if result:
+                return result
+            last = result
+        except (redis.RedisError, OSError) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise Timeout(f"not within {timeout} s: {what} (last: {last!r})")
+        time.sleep(every)
+
+
+_ports_given = set()
+
+
+def free_port():
+    """A port that nobody listens on, below the range that outgoing connections use."""
+    for _ in range(2000):
+        port = random.randint(20000, 29999)
+        if port in _ports_given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _ports_given.add(port)
+        return port
+    raise AssertionError("no free port")
+
+
+def _die_with_parent():
+    # PR_SET_PDEATHSIG: a server must not outlive a killed test run.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Process:
+    """One server process with a folder, a configuration file and a log."""
+
+    def __init__(self, world, kind, role, name, lines, host=None, args=()):
+        self.world, self.kind, self.role, self.name = world, kind, role, name
+        self.host = host
+        self.ip = host.ip if host else "127.0.0.1"
+        self.port = free_port()
+        self.dir = world.dir / name
+        self.dir.mkdir()
+        self.log_path = self.dir / "log"
+        self.config_path = self.dir / f"{role}.conf"
+        self.args = list(args)
+        self.password = None
+        self.process = None
+        self.write_config(lines)
+
+    def write_config(self, lines):
+        head = [f"port {self.port}", f"dir {self.dir}", "protected-mode no"]
+        if self.host:
+            head.append(f"bind {self.ip} 127.0.0.1")
+        else:
+            head.append("bind 127.0.0.1")
+        self.config_path.write_text("\n".join(head + list(lines)) + "\n")
+
+    def config_text(self):
+        return self.config_path.read_text()
+
+    # --- life
+
+    def start(self, wait=True):
+        assert self.process is None, f"{self.name} runs already"
+        words = program(self.kind, self.role) + [str(self.config_path)] + self.args
+        if self.host:
+            words = ["ip", "netns", "exec", self.host.namespace] + words
+        log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            words, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            preexec_fn=_die_with_parent,
+        )
+        log.close()
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout=PATIENCE):
+        def ready():
+            assert self.process.poll() is None, f"{self.name} ended at start:\n{self.log()[-3000:]}"
+            try:
+                reply = self.raw(timeout=2).command("PING")
+            except OSError:
+                return False
+            # A server that asks for a password, loads or waits for its master is up.
+            return isinstance(reply, bytes) or isinstance(reply, RespError)
+        wait_until(ready, f"{self.name} answers")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def send_signal(self, number):
+        self.process.send_signal(number)
+
+    def kill9(self):
+        self.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self, number=signal.SIGTERM, timeout=PATIENCE):
+        """Asks it to end; returns its exit code."""
+        self.send_signal(number)
+        code = self.process.wait(timeout)
+        self.process = None
+        return code
+
+    def pause(self):
+        self.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.send_signal(signal.SIGCONT)
+
+    def restart(self):
+        if self.process is not None:
+            self.kill9()
+        return self.start()
+
+    def end(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    # --- what it says
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_mark(self):
+        """A position in the log, for wait_log and log_since."""
+        return len(self.log())
+
+    def log_since(self, mark):
+        return self.log()[mark:]
+
+    def wait_log(self, pattern, since=0, timeout=PATIENCE, every=0.02):
+        """Waits until a line matches the regular expression; returns the match."""
+        return wait_until(
+            lambda: re.search(pattern, self.log()[since:], re.M),
+            f"{self.name} logs {pattern!r}; log:\n{self.log()[-2000:]}", timeout, every,
+        )
+
+    def rss(self):
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) * 1024
+
+    # --- talking to it
+
+    def raw(self, timeout=PATIENCE, proto=2, password=None):
+        """A plain connection that shows replies as they come."""
+        connection = Raw(self.ip, self.port, timeout)
+        password = password or self.password
+        if password:
+            reply = connection.command("AUTH", password)
+            assert reply == b"OK", reply
+        if proto == 3:
+            connection.command("HELLO", "3")
+        return connection
+
+    def client(self, **options):
+        """A redis-py client, with the node's password."""
+        settings = dict(
+            host=self.ip, port=self.port, password=self.password, socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE, decode_responses=True,
+        )
+        settings.update(options)
+        client = redis.Redis(**settings)
+        self.world.clients.append(client)
+        return client
+
+    def cmd(self, *args, timeout=PATIENCE):
+        """One command over a new connection; error replies are raised."""
+        connection = self.raw(timeout)
+        try:
+            reply = connection.command(*args)
+        finally:
+            connection.close()
+        if isinstance(reply, RespError):
+            raise redis.ResponseError(str(reply))
+        return text(reply)
+
+    def info(self, section):
+        """The fields of an INFO section, all as text."""
+        lines = self.cmd("INFO", section).split("\r\n")
+        return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+    def digest(self):
+        return self.cmd("DEBUG", "DIGEST")
+
+
+class Server(Process):
+    """A data node."""
+
+    def role_name(self):
+        return self.cmd("ROLE")[0]
+
+    def offset(self):
+        fields = self.info("replication")
+        return int(fields["slave_repl_offset" if fields["role"] == "slave" else "master_repl_offset"])
+
+    def wait_link_up(self, timeout=PATIENCE):
+        wait_until(
+            lambda: self.info("replication").get("master_link_status") == "up",
+            f"{self.name}: link to its master is up", timeout,
+        )
+
+    def wait_role(self, role, timeout=PATIENCE):
+        wait_until(lambda: self.role_name() == role, f"{self.name} is {role}", timeout)
+
+    def wait_replica_of(self, master, timeout=PATIENCE):
+        def follows():
+            fields = self.info("replication")
+            return (
+                fields["role"] == "slave"
+                and fields["master_port"] == str(master.port)
+                and fields["master_link_status"] == "up"
+            )
+        wait_until(follows, f"{self.name} follows {master.name}", timeout)
+
+
+class SentinelNode(Process):
+    """A sentinel."""
+
+    def master_addr(self, group="mymaster"):
+        reply = self.cmd("SENTINEL", "GET-MASTER-ADDR-BY-NAME", group)
+        return (reply[0], int(reply[1])) if reply else None
+
+    def master_state(self, group="mymaster"):
+        reply = self.cmd("SENTINEL", "MASTER", group)
+        return dict(zip(reply[::2], reply[1::2]))
+
+    def events(self, since=0):
+        """The event lines of the log, as (event, payload)."""
+        found = re.findall(r"^\d+:X .{20,30} [#*.-] ([+-][a-z-]+)(?: (.*))?$", self.log()[since:], re.M)
+        return [(name, payload) for name, payload in found]
+
+    def event_names(self, since=0):
+        return [name for name, _ in self.events(since)]
+
+    def current_epoch(self):
+        return int(re.search(r"^sentinel current-epoch (\d+)", self.config_text(), re.M).group(1))
+
+
+def text(reply):
+    """Bytes to str, deeply; errors and the rest stay."""
+    if isinstance(reply, bytes):
+        return reply.decode(errors="surrogateescape")
+    if isinstance(reply, list):
+        return [text(item) for item in reply]
+    if isinstance(reply, dict):
+        return {text(key): text(item) for key, item in reply.items()}
+    return reply
+
+
+class RespError(str):
+    """An error reply."""
+
+
+class Raw:
+    """A plain socket with a RESP reader: what redis-py would hide stays visible."""
+
+    def __init__(self, ip, port, timeout=PATIENCE):
+        self.socket = socket.create_connection((ip, port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def command(self, *args):
+        self.send(encode(*args))
+        return self.read()
+
+    def _line(self):
+        while b"\r\n" not in self.buffer:
+            self._more()
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line
+
+    def _more(self):
+        got = self.socket.recv(1 << 16)
+        if not got:
+            raise ConnectionResetError("closed by the server")
+        self.buffer += got
+
+    def read(self):
+        line = self._line()
+        lead, rest = line[:1], line[1:]
+        if lead == b"+":
+            return rest
+        if lead == b"-":
+            return RespError(rest.decode(errors="replace"))
+        if lead == b":":
+            return int(rest)
+        if lead in b"$=":
+            if rest == b"-1":
+                return None
+            size = int(rest) + 2
+            while len(self.buffer) < size:
+                self._more()
+            body, self.buffer = self.buffer[: size - 2], self.buffer[size:]
+            return body
+        if lead in b"*~>":
+            return None if rest == b"-1" else [self.read() for _ in range(int(rest))]
+        if lead == b"%":
+            return {self.read(): self.read() for _ in range(int(rest))}
+        if lead == b"_":
+            return None
+        if lead == b"#":
+            return rest == b"t"
+        if lead == b",":
+            return float(rest)
+        raise AssertionError(f"unexpected reply {line!r}")
+
+    def read_all(self):
+        """Everything until the server closes."""
+        data = self.buffer
+        self.buffer = b""
+        try:
+            while got := self.socket.recv(1 << 16):
+                data += got
+        except ConnectionResetError:
+            pass
+        return data
+
+    def close(self):
+        self.socket.close()
+
+
+def encode(*args):
+    """A command in its wire form."""
+    parts = [a if isinstance(a, bytes) else str(a).encode() for a in args]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+
+class Proxy:
+    """A TCP relay whose links can be cut, refused or held back."""
+
+    def __init__(self, target_port):
+        self.target_port = target_port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.refuse = False
+        self.hold = threading.Event()
+        self.hold.set()
+        self.pairs = []
+        self.lock = threading.Lock()
+        self.closed = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while not self.closed:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.refuse:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target_port), 5)
+                server.settimeout(None)
+            except OSError:
+                client.close()
+                continue
+            with self.lock:
+                self.pairs.append((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source, sink):
+        try:
+            while data := source.recv(1 << 16):
+                self.hold.wait()
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        """Closes all links; new ones are accepted unless `refuse` is set."""
+        with self.lock:
+            pairs, self.pairs = self.pairs, []
+        for pair in pairs:
+            for end in pair:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                end.close()
+
+    def close(self):
+        self.closed = True
+        self.hold.set()
+        self.listener.close()
+        self.cut()
+
+
+class Host:
+    """A network namespace with one address."""
+
+    def __init__(self, network, number):
+        self.network = network
+        self.namespace = f"{network.tag}h{number}"
+        self.outer = f"{network.tag}v{number}"
+        self.ip = f"{network.prefix}.{number + 10}"
+
+    def create(self):
+        inner = f"{self.outer}i"
+        sh("ip", "netns", "add", self.namespace)
+        sh("ip", "link", "add", self.outer, "type", "veth", "peer", "name", inner)
+        sh("ip", "link", "set", inner, "netns", self.namespace)
+        sh("ip", "-n", self.namespace, "addr", "add", f"{self.ip}/24", "dev", inner)
+        sh("ip", "-n", self.namespace, "link", "set", inner, "up")
+        sh("ip", "-n", self.namespace, "link", "set", "lo", "up")
+        sh("ip", "link", "set", self.outer, "master", self.network.bridges[0])
+        sh("ip", "link", "set", self.outer, "up")
+
+    def cli(self, target, *args):
+        """redis-cli run inside this namespace; its output."""
+        words = ["ip", "netns", "exec", self.namespace, "redis-cli", "-h", target.ip, "-p", str(target.port)]
+        if target.password:
+            words += ["--no-auth-warning", "-a", target.password]
+        done = subprocess.run(words + [str(a) for a in args], capture_output=True, text=True, timeout=PATIENCE)
+        return done.stdout.strip()
+
+
+class Network:
+    """Hosts on a bridge of our own; a second bridge is the other side of a partition."""
+
+    def __init__(self):
+        self.tag = f"rd{os.getpid() % 10000}"
+        self.prefix = f"10.213.{random.randint(1, 250)}"
+        self.bridges = [f"{self.tag}a", f"{self.tag}b"]
+        self.hosts = []
+        for bridge in self.bridges:
+            sh("ip", "link", "add", bridge, "type", "bridge")
+            sh("ip", "link", "set", bridge, "up")
+        sh("ip", "addr", "add", f"{self.prefix}.1/24", "dev", self.bridges[0])
+
+    def host(self):
+        host = Host(self, len(self.hosts))
+        self.hosts.append(host)
+        host.create()
+        return host
+
+    def partition(self, hosts):
+        """Puts these hosts on the other bridge: they reach each other and nobody else."""
+        for host in hosts:
+            sh("ip", "link", "set", host.outer, "master", self.bridges[1])
+
+    def heal(self):
+        for host in self.hosts:
+            sh("ip", "link", "set", host.outer, "master", self.bridges[0])
+
+    def close(self):
+        for host in self.hosts:
+            subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True)
+            subprocess.run(["ip", "link", "del", host.outer], capture_output=True)
+        for bridge in self.bridges:
+            subprocess.run(["ip", "link", "del", bridge], capture_output=True)
+
+
+def sh(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout
+
+
+class World:
+    """Everything that one test starts."""
+
+    def __init__(self, name):
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80]
+        self.dir = RUNS / f"{safe}-{os.getpid()}"
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self.dir.mkdir(parents=True)
+        self.processes, self.clients, self.others = [], [], []
+        self._network = None
+
+    def _add(self, node):
+        self.processes.append(node)
+        return node
+
+    def server(self, kind, *lines, name=None, host=None, start=True, args=(), password=None):
+        """A data node with these configuration lines."""
+        name = name or f"{kind}-{len(self.processes)}"
+        base = ['save ""', "enable-debug-command yes", "repl-diskless-sync-delay 0"]
+        node = self._add(Server(self, kind, "server", name, base + list(lines), host, args))
+        node.password = password
+        return node.start() if start else node
+
+    def sentinel(self, kind, *lines, name=None, host=None, start=True, password=None):
+        name = name or f"sentinel-{kind}-{len(self.processes)}"
+        node = self._add(SentinelNode(self, kind, "sentinel", name, lines, host))
+        node.password = password
+        return node.start() if start else node
+
+    def proxy(self, target_port):
+        proxy = Proxy(target_port)
+        self.others.append(proxy)
+        return proxy
+
+    @property
+    def network(self):
+        if self._network is None:
+            self._network = Network()
+        return self._network
+
+    def group(self, data, sentinels, **options):
+        """A master, replicas and sentinels, all up and knowing each other."""
+        return Group(self, data, sentinels, **options)
+
+    def background(self, thing):
+        """Something with close() that ends with the world."""
+        self.others.append(thing)
+        return thing
+
+    def logs(self):
+        parts = []
+        for node in self.processes:
+            parts.append(f"===== {node.name} (port {node.port}, {node.kind}) {node.dir}\n{node.log()[-6000:]}")
+        return "\n".join(parts)
+
+    def close(self, keep):
+        for other in reversed(self.others):
+            other.close()
+        for client in self.clients:
+            try:
+                client.close()
+            except (redis.RedisError, OSError):
+                pass
+        for node in self.processes:
+            node.end()
+        if self._network:
+            self._network.close()
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Group:
+    """One master with replicas under the eyes of sentinels."""
+
+    def __init__(self, world, data, sentinels, quorum=2, down_after=1000, failover_timeout=10000,
+                 password=None, hosts=None, sentinel_lines=(), data_lines=(), name="mymaster"):
+        self.world, self.name, self.quorum, self.password = world, name, quorum, password
+        self.down_after, self.failover_timeout = down_after, failover_timeout
+        auth = [f"requirepass {password}", f"masterauth {password}"] if password else []
+        self.data = []
+        hosts = hosts or [None] * (len(data) + len(sentinels))
+        for at, kind in enumerate(data):
+            node = world.server(
+                kind, *auth, *data_lines, name=f"data{at}-{kind}", host=hosts[at], password=password,
+                start=False,
+            )
+            if at:
+                first = self.data[0]
+                node.write_config(
+                    ['save ""', "enable-debug-command yes", "repl-diskless-sync-delay 0", *auth, *data_lines,
+                     f"replicaof {first.ip} {first.port}"]
+                )
+            self.data.append(node)
+            node.start()
+        for node in self.data[1:]:
+            node.wait_link_up()
+        self.sentinels = []
+        for at, kind in enumerate(sentinels):
+            lines = [
+                f"sentinel monitor {name} {self.data[0].ip} {self.data[0].port} {quorum}",
+                f"sentinel down-after-milliseconds {name} {down_after}",
+                f"sentinel failover-timeout {name} {failover_timeout}",
+                f"sentinel parallel-syncs {name} 1",
+            ]
+            if password:
+                lines.append(f"sentinel auth-pass {name} {password}")
+            self.sentinels.append(world.sentinel(
+                kind, *lines, *sentinel_lines, name=f"sentinel{at}-{kind}", host=hosts[len(data) + at],
+            ))
+        self.wait_settled()
+
+    def wait_settled(self, timeout=PATIENCE):
+        """Every sentinel knows every replica and every other sentinel, and finds the master healthy."""
+        for sentinel in self.sentinels:
+            if sentinel.alive():
+                wait_until(lambda: self._knows_all(sentinel), f"{sentinel.name} knows the group", timeout)
+
+    def _knows_all(self, sentinel):
+        state = sentinel.master_state(self.name)
+        return (
+            state["flags"] == "master"
+            and int(state["num-slaves"]) >= len(self.data) - 1
+            and int(state["num-other-sentinels"]) == len(self.sentinels) - 1
+        )
+
+    def by_address(self, address):
+        for node in self.data:
+            if (node.ip, node.port) == tuple(address):
+                return node
+        raise AssertionError(f"{address} is none of the nodes")
+
+    def wait_new_master(self, old, timeout=60, sentinels=None):
+        """Waits until these sentinels name the same master, another one than `old`; returns it."""
+        sentinels = sentinels or [s for s in self.sentinels if s.alive()]
+
+        def agreed():
+            addresses = {sentinel.master_addr(self.name) for sentinel in sentinels}
+            if len(addresses) == 1 and addresses != {(old.ip, old.port)}:
+                return addresses.pop()
+            return None
+
+        master = self.by_address(wait_until(agreed, "all sentinels name a new master", timeout, 0.01))
+        master.wait_role("master", timeout)
+        return master
+
+    def wait_replicas_follow(self, master, timeout=60):
+        for node in self.data:
+            if node is not master and node.alive():
+                node.wait_replica_of(master, timeout)
+
+    def redis_py(self, **options):
+        """redis-py's Sentinel object for this group."""
+        sentinel_options = {"socket_timeout": 1.0}
+        return Sentinel(
+            [(s.ip, s.port) for s in self.sentinels], sentinel_kwargs=sentinel_options,
+            socket_timeout=options.pop("socket_timeout", 1.0), password=self.password,
+            decode_responses=True, **options,
+        )
+
+
+class Writer:
+    """A client that writes through redis-py's Sentinel and remembers what was acknowledged and when.
+
+    Every key is written once: w:<n> = n. `replicated` holds the keys that WAIT has seen on `copies` replicas.
+    """
+
+    def __init__(self, group, rate=200, copies=0, retry=0.05):
+        self.group, self.rate, self.copies, self.retry = group, rate, copies, retry
+        self.acknowledged, self.replicated, self.failures = [], [], []
+        self.next = 0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        master = self.group.redis_py().master_for(self.group.name)
+        while not self.stopping.is_set():
+            number = self.next
+            self.next += 1
+            try:
+                master.set(f"w:{number}", number)
+                self.acknowledged.append((time.monotonic(), number))
+                if self.copies and master.wait(self.copies, 100) >= self.copies:
+                    self.replicated.append(number)
+                time.sleep(1 / self.rate)
+            except (redis.RedisError, OSError) as error:
+                self.failures.append((time.monotonic(), repr(error)))
+                time.sleep(self.retry)
+
+    def wait_writes(self, count=20, timeout=60):
+        """Waits for this many new acknowledged writes."""
+        target = len(self.acknowledged) + count
+        wait_until(lambda: len(self.acknowledged) >= target, f"{count} more writes; {self.failures[-3:]}", timeout)
+
+    def longest_gap(self, since=0.0):
+        """The longest time between two acknowledged writes."""
+        times = [at for at, _ in self.acknowledged if at >= since]
+        return max((b - a for a, b in zip(times, times[1:])), default=0.0)
+
+    def close(self):
+        self.stopping.set()
+        self.thread.join(20)
+
+
+def fill_with_everything(client, seed=1, size=400):
+    """Keys of every type and encoding, some with a time to live, in two databases."""
+    rng = random.Random(seed)
+    pipe = client.pipeline(transaction=False)
+    for at in range(size):
+        pipe.set(f"str:{at}", rng.randbytes(rng.randrange(200)))
+        pipe.set(f"int:{at}", rng.randrange(-(10**12), 10**12))
+    pipe.set("big", rng.randbytes(200_000))
+    pipe.set("huge", bytes(range(256)) * 6000)
+    for kind, count in (("small", 10), ("large", 700)):
+        pipe.rpush(f"list:{kind}", *[f"item {at}" * (1 + at % 5) for at in range(count)])
+        pipe.sadd(f"set:{kind}", *[f"m{at}" for at in range(count)])
+        pipe.sadd(f"intset:{kind}", *range(count))
+        pipe.hset(f"hash:{kind}", mapping={f"f{at}": f"v{at}" for at in range(count)})
+        pipe.zadd(f"zset:{kind}", {f"z{at}": at / 4 for at in range(count)})
+    pipe.rpush("list:bulky", *[rng.randbytes(3000) for _ in range(20)])
+    pipe.hset("hash:long", mapping={"field": "x" * 100})
+    pipe.zadd("zset:odd", {"inf": "inf", "ninf": "-inf", "tenth": 0.1, "third": 1 / 3, "big": 1e17})
+    for at in range(0, size, 3):
+        pipe.pexpire(f"str:{at}", 100_000_000 + at)
+    pipe.execute_command("SELECT", 3)
+    pipe.set("in db 3", "yes")
+    pipe.hset("h3", "a", "b")
+    pipe.execute_command("SELECT", 0)
+    pipe.execute()
+
+
+def same_data(*nodes, timeout=PATIENCE):
+    """Waits until all nodes hold the same data, and returns the digest."""
+    def same():
+        digests = {node.digest() for node in nodes}
+        return digests.pop() if len(digests) == 1 else None
+    return wait_until(same, f"equal data on {[n.name for n in nodes]}", timeout, 0.1)
