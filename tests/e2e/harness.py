@@ -687,6 +687,24 @@ class Group:
         master.wait_role("master", timeout)
         return master
 
+    def wait_converged(self, timeout=120):
+        """Waits until all sentinels name one master, it is one, and every other running node follows it; returns it."""
+        def converged():
+            addresses = {s.master_addr(self.name) for s in self.sentinels if s.alive()}
+            if len(addresses) != 1:
+                return None
+            master = self.by_address(addresses.pop())
+            if not master.alive() or master.role_name() != "master":
+                return None
+            for node in self.data:
+                if node is master or not node.alive():
+                    continue
+                fields = node.info("replication")
+                if fields.get("master_port") != str(master.port) or fields.get("master_link_status") != "up":
+                    return None
+            return master
+        return wait_until(converged, "one master, agreed upon and followed", timeout, 0.05)
+
     def wait_replicas_follow(self, master, timeout=60):
         for node in self.data:
             if node is not master and node.alive():

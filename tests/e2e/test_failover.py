@@ -123,7 +123,9 @@ def test_events_reach_subscribers(world):
             heard.append((message[2].decode(), message[3].decode()))
     assert heard[-1] == ("+switch-master", f"mymaster 127.0.0.1 {old.port} 127.0.0.1 {new.port}")
     logged = watcher.events(mark)
-    assert [event for event in heard if event in logged] == heard, (heard, logged)
+    # Role changes are published, but too common to be logged at the usual level.
+    heard = [event for event in heard if "role-change" not in event[0]]
+    assert heard == logged[: len(heard)]
 
 
 def test_manual_failover_asks_nobody(world):
@@ -135,8 +137,9 @@ def test_manual_failover_asks_nobody(world):
     new = group.wait_new_master(old)
     group.wait_replicas_follow(new, 90)
     names = leader.event_names(mark)
-    assert "+vote-for-leader" not in names and "+sdown" not in names[: names.index("+switch-master")]
-    assert "+switch-master" in names
+    assert "+switch-master" in names and "+sdown" not in names[: names.index("+switch-master")]
+    for sentinel in group.sentinels:
+        assert sentinel is leader or "+vote-for-leader" not in sentinel.log()
     same_data(*group.data)
 
 

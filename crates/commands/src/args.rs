@@ -52,8 +52,8 @@ pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
 /// The time-out of a blocking command, in seconds with a fraction: the moment when waiting ends,
 /// `None` for ever. Source: redis 7.0 `timeout.c:getTimeoutFromObjectOrReply`.
 pub fn timeout(arg: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
-    let seconds = parse_f64(arg)
-        .ok_or(CommandError::new("ERR timeout is not a float or out of range"))?;
+    let seconds =
+        parse_f64(arg).ok_or(CommandError::new("ERR timeout is not a float or out of range"))?;
     let ms = seconds * 1000.0;
     if ms > i64::MAX as f64 {
         return Err(CommandError::new("ERR timeout is out of range"));
@@ -98,12 +98,7 @@ impl TimeForm {
 
 /// The expiry time of SET, SETEX and GETEX, in Unix ms: must lie after the epoch. `name` is the
 /// command's, for the error. Source: redis 7.0 `t_string.c:getExpireMillisecondsOrReply`.
-pub fn expire_at(
-    arg: &[u8],
-    form: TimeForm,
-    now: UnixMs,
-    name: &str,
-) -> Result<i64, CommandError> {
+pub fn expire_at(arg: &[u8], form: TimeForm, now: UnixMs, name: &str) -> Result<i64, CommandError> {
     let value = int(arg)?;
     let invalid = || CommandError::invalid_expire(name);
     if value <= 0 {
@@ -170,8 +165,7 @@ impl<'a> ScanOptions<'a> {
         from: usize,
         kind: ScanKind,
     ) -> Result<ScanOptions<'a>, CommandError> {
-        let mut options =
-            ScanOptions { count: 10, pattern: None, of_type: None, no_values: false };
+        let mut options = ScanOptions { count: 10, pattern: None, of_type: None, no_values: false };
         let mut at = from;
         while at < args.len() {
             if let Some(value) = option_value(args, at, "count") {
@@ -284,6 +278,6 @@ mod tests {
         assert_eq!(at("0", TimeForm::AtMs), None);
         assert_eq!(at("9223372036854775807", TimeForm::InMs), None);
         assert_eq!(at("9223372036854775807", TimeForm::AtMs), Some(i64::MAX));
-        assert_eq!(at("9223372036854775", TimeForm::InSeconds), None);
+        assert_eq!(at("9223372036854776", TimeForm::InSeconds), None);
     }
 }

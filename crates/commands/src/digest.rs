@@ -25,7 +25,7 @@ impl Digest {
     /// Mixes in `bytes`: their place in the sequence matters.
     fn mix(&mut self, bytes: &[u8]) {
         self.fold(bytes);
-        self.0.copy_from_slice(&Sha1::digest(self.0));
+        self.0 = Sha1::digest(self.0).into();
     }
 
     fn mix_elem(&mut self, elem: Elem<'_>) {
@@ -63,7 +63,8 @@ pub fn of_keyspace(keys: &mut Keys<'_>) -> Digest {
 }
 
 /// The sum of a key's value and of whether it expires; the key itself is not in it. All zeros
-/// stand for a missing key.
+/// stand for a missing key. Redis shows keys here whose time has come but which are not removed
+/// yet: look the entry up under `ExpireRule::Ignore`.
 pub fn of_value(entry: Option<&Entry>) -> Digest {
     let mut digest = Digest::default();
     if let Some(entry) = entry {

@@ -4,9 +4,10 @@
 //! Replies are compared as readable text: the bytes with each line end shown as one blank, so `GET`
 //! of `ab` is `$2 ab`.
 
-use crate::{Block, Command, Ctx, DataFn, Effect, Env, Flags};
+use crate::{Block, Command, CommandSpec, Ctx, DataFn, Effect, Env, Find, Flags};
 use keyspace::{
-    Change, Changes, EventClass, ExpireRule, KeyOptions, Keys, Keyspace, MemoryPolicy, StripeBy, StripeMask,
+    Change, Changes, EventClass, ExpireRule, KeyOptions, Keys, Keyspace, MemoryPolicy, StripeBy,
+    StripeMask,
 };
 use resp::{OwnedArgs, Protocol, Reply};
 use stdx::{Prng, UnixMs};
@@ -123,11 +124,7 @@ impl Kit {
             reply.error(crate::CommandError::arity(command.spec.name).text());
             return Outcome::new(&args, reply, Effect::None, Changes::default());
         }
-        let mask = if command.spec.flags.contains(Flags::WALKS) {
-            StripeMask(0)
-        } else {
-            self.space.all()
-        };
+        let mask = self.stripes_of(&command.spec, &args);
         self.options.now = self.env.now;
         let mut keys = Keys::new(self.space.hold(mask), self.db, self.options);
         let mut ctx =
@@ -142,6 +139,21 @@ impl Kit {
         };
         assert_eq!(keys.db, self.db, "a command comes back to its database");
         Outcome::new(&args, reply, effect, keys.finish())
+    }
+
+    /// The stripes that `node` would hold: so a command that touches a key which its spec does not
+    /// name fails its test.
+    fn stripes_of(&self, spec: &CommandSpec, args: &OwnedArgs) -> StripeMask {
+        let hidden = spec.keys.iter().any(|key| matches!(key.find, Find::Unknown));
+        if spec.flags.contains(Flags::ALL_STRIPES) || hidden {
+            return self.space.all();
+        }
+        let args = args.as_args();
+        let mut mask = StripeMask::default();
+        for (index, _) in crate::keys_of(spec, &args).unwrap_or_default() {
+            mask.add(self.space.stripe_of(args.at(index)));
+        }
+        mask
     }
 
     /// Runs lines in turn and compares each reply with the readable text beside it.

@@ -1,7 +1,10 @@
 //! The specs of all data commands against COMMAND INFO of a real server.
 
+use crate::testkit::Kit;
 use crate::{AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, KeyFlags, KeySpec};
+use resp::Protocol;
 use std::collections::{BTreeMap, BTreeSet};
+use stdx::Prng;
 
 /// Rows that have no command here yet. A name that has got one fails the test.
 const NOT_YET: &[&str] = &[
@@ -26,7 +29,9 @@ fn rows() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 fn commands() -> Vec<&'static Command<DataFn>> {
-    crate::all().flat_map(|command| std::iter::once(command).chain(command.subcommands.iter().copied())).collect()
+    crate::all()
+        .flat_map(|command| std::iter::once(command).chain(command.subcommands.iter().copied()))
+        .collect()
 }
 
 fn words(text: &str) -> BTreeSet<String> {
@@ -70,9 +75,11 @@ fn key_flag_words(flags: KeyFlags) -> Vec<String> {
     let whole_word = KeyFlags::RO | KeyFlags::RW | KeyFlags::OW | KeyFlags::RM;
     flags
         .iter_names()
-        .map(|(name, flag)| {
-            if whole_word.contains(flag) { name.to_owned() } else { name.to_lowercase() }
-        })
+        .map(
+            |(name, flag)| {
+                if whole_word.contains(flag) { name.to_owned() } else { name.to_lowercase() }
+            },
+        )
         .collect()
 }
 
@@ -117,4 +124,107 @@ fn no_command_is_missing_or_there_twice() {
         missing.remove(name);
     }
     assert_eq!(missing, NOT_YET.iter().copied().collect());
+}
+
+/// Arguments that mean something to many commands, or that try to break them.
+const WORDS: &[&str] = &[
+    "a",
+    "b",
+    "c",
+    "d",
+    "",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "10",
+    "-10",
+    "64",
+    "1.5",
+    "-0.1",
+    "1e400",
+    "inf",
+    "-inf",
+    "nan",
+    "x",
+    "*",
+    "[a-",
+    "\\",
+    "(1",
+    "[a",
+    "+",
+    "-",
+    "(",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "18446744073709551616",
+    " 1",
+    "01",
+    "NX",
+    "XX",
+    "GT",
+    "LT",
+    "CH",
+    "INCR",
+    "GET",
+    "EX",
+    "PX",
+    "EXAT",
+    "PXAT",
+    "KEEPTTL",
+    "PERSIST",
+    "MATCH",
+    "COUNT",
+    "TYPE",
+    "LIMIT",
+    "WITHSCORES",
+    "WITHVALUES",
+    "BYSCORE",
+    "BYLEX",
+    "REV",
+    "LEFT",
+    "RIGHT",
+    "BEFORE",
+    "AFTER",
+    "RANK",
+    "MAXLEN",
+    "WEIGHTS",
+    "AGGREGATE",
+    "SUM",
+    "MIN",
+    "MAX",
+    "REPLACE",
+    "DB",
+    "ABSTTL",
+    "IDLETIME",
+    "FREQ",
+    "string",
+    "hash",
+];
+
+#[test]
+fn random_arguments_get_a_reply() {
+    let mut prng = Prng::new(11);
+    let all = commands();
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let mut kit = Kit { protocol, ..Kit::default() };
+        for _ in 0..40_000 {
+            let spec = &all[prng.below(all.len() as u64) as usize].spec;
+            let mut argv: Vec<&str> = spec.name.split('|').collect();
+            // Mostly a short name as the first key, so that commands meet values of all types.
+            for _ in 0..prng.below(8) {
+                let choice = if argv.len() < 3 { 4 } else { WORDS.len() as u64 };
+                argv.push(WORDS[prng.below(choice) as usize]);
+            }
+            kit.advance(1);
+            let outcome = kit.run(&argv);
+            assert!(!outcome.bytes.is_empty() || outcome.block.is_some(), "{argv:?}");
+            let failed = outcome.bytes.first() == Some(&b'-');
+            assert!(
+                !failed || outcome.effect.is_empty() || outcome.effect.starts_with("DEL"),
+                "{argv:?}"
+            );
+        }
+    }
 }

@@ -170,12 +170,36 @@ impl<'a> Keys<'a> {
         if found { self.peek(key) } else { None }
     }
 
-    /// The entry of a key, for a look that leaves no trace (OBJECT, and before a write).
+    /// The entry of a key that a command may be about to change: an access, but none that the
+    /// statistics of reads count.
+    pub fn before_write(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.alive(key)?;
+        let (options, db) = (self.options, self.db);
+        let (_, stripe) = self.locate(key);
+        let entry = stripe.dbs[db].get_touch(hash, key)?;
+        if options.touch {
+            touch_access(entry, &options);
+        }
+        Some(entry)
+    }
+
+    /// The entry of a key, for a look that leaves no trace (OBJECT …).
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.alive(key)?;
         let db = self.db;
         let (_, stripe) = self.locate(key);
         stripe.dbs[db].get(hash, key)
+    }
+
+    /// The entry of a key, for commands that look at several values at once (SINTER, ZUNION …).
+    /// Leaves no trace and removes nothing: read each key by its type's method first, which
+    /// expires it, counts the access and checks the type.
+    pub fn view(&self, key: &[u8]) -> Option<&Entry> {
+        let hash = hash_bytes(key);
+        let stripe = self.held.stripe_ref(self.held.space().stripe_of_hash(hash, key));
+        let entry = stripe.dbs[self.db].get(hash, key)?;
+        let due = entry.stamp().is_some_and(|at| at <= self.options.now.0);
+        (!due || self.options.expire == ExpireRule::Ignore).then_some(entry)
     }
 
     /// True if the key is there. Does not count as an access.

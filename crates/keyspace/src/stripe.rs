@@ -252,6 +252,14 @@ impl StripeData {
         progress
     }
 
+    /// Hands out what writers left for the snapshot here.
+    pub fn take_pre_images(&mut self, out: &mut Vec<(usize, Vec<u8>)>) {
+        if let Some(pass) = &mut self.pass {
+            out.append(&mut pass.pre_images);
+            pass.pre_image_bytes = 0;
+        }
+    }
+
     /// Bytes that the snapshot holds here on behalf of writers.
     pub fn pre_image_bytes(&self) -> usize {
         self.pass.as_ref().map_or(0, |pass| pass.pre_image_bytes)
@@ -452,6 +460,14 @@ impl<'a> Held<'a> {
         assert!(self.mask.has(index), "stripe {index} is not held");
         let at = (self.mask.0 & ((1u64 << index) - 1)).count_ones();
         &mut self.guards[at as usize]
+    }
+
+    /// As [`Held::stripe`], for reading only.
+    #[inline]
+    pub fn stripe_ref(&self, index: usize) -> &StripeData {
+        assert!(self.mask.has(index), "stripe {index} is not held");
+        let at = (self.mask.0 & ((1u64 << index) - 1)).count_ones();
+        &self.guards[at as usize]
     }
 
     /// Runs `f` on a stripe, which is taken for the moment if it is not held. Only for commands

@@ -44,6 +44,11 @@ impl StreamApplier {
         self.session.db
     }
 
+    /// CLIENT KILL was said of this link: its driver has to close it.
+    pub fn is_killed(&self) -> bool {
+        self.session.info.killed.load(Relaxed)
+    }
+
     /// Ends the link: a transaction that has not ended is dropped, with its bytes.
     pub fn close(self, node: &Node, worker: &mut Worker) {
         worker.verbatim.clear();
@@ -76,7 +81,7 @@ impl StreamApplier {
                         self.ack_wanted = true;
                     } else {
                         node.handle(worker, &mut self.session, &args, &mut self.reply);
-                        self.check_reply(node, &args);
+                        check_reply(&mut self.reply, node, &args);
                     }
                     self.start += consumed;
                 }
@@ -86,20 +91,22 @@ impl StreamApplier {
             }
         }
     }
+}
 
-    /// The master gets no replies; an error among them means that the data sets have parted.
-    fn check_reply(&mut self, node: &Node, args: &resp::Args<'_>) {
-        if self.reply.bytes().first() == Some(&b'-') {
-            node.stats.unexpected_errors.fetch_add(1, Relaxed);
-            let text = String::from_utf8_lossy(&self.reply.bytes()[1..]).trim_end().to_string();
-            let name = String::from_utf8_lossy(args.at(0)).into_owned();
-            node.host.log(
-                3,
-                &format!("== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"),
-            );
-        }
-        self.reply.rewind(Reply::default().mark());
+/// The master gets no replies; an error among them means that the data sets have parted.
+fn check_reply(reply: &mut Reply, node: &Node, args: &resp::Args<'_>) {
+    if reply.bytes().first() == Some(&b'-') {
+        node.stats.unexpected_errors.fetch_add(1, Relaxed);
+        let text = String::from_utf8_lossy(&reply.bytes()[1..]).trim_end().to_string();
+        let name = String::from_utf8_lossy(args.at(0)).into_owned();
+        node.host.log(
+            3,
+            &format!(
+                "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"
+            ),
+        );
     }
+    reply.rewind(Reply::default().mark());
 }
 
 impl Node {

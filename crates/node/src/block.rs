@@ -95,6 +95,12 @@ impl Blocking {
         lock(&self.by_ticket).values().find(|blocked| blocked.client == client).cloned()
     }
 
+    /// How many of those that wait for elements do so with a time-out.
+    pub fn timed(&self) -> usize {
+        let timed = |blocked: &&Arc<Blocked>| matches!(&blocked.what, WaitFor::Keys { block, .. } if block.until.is_some());
+        lock(&self.by_ticket).values().filter(timed).count()
+    }
+
     fn add(&self, blocked: Arc<Blocked>) {
         let mut all = lock(&self.by_ticket);
         all.insert(blocked.ticket, blocked);
@@ -198,13 +204,27 @@ impl Node {
 
     /// Ends a wait unserved. False if somebody else answers at this moment.
     pub fn end_wait(&self, blocked: &Blocked, how: EndWait) -> bool {
+        self.end_wait_by(blocked, how, |block| self.stop_waiting(blocked, block))
+    }
+
+    /// As [`Node::end_wait`] for a caller that holds all stripes.
+    pub(crate) fn end_wait_holding_all(&self, keys: &mut Keys<'_>, blocked: &Blocked, how: EndWait) -> bool {
+        self.end_wait_by(blocked, how, |block| {
+            for key in &block.keys {
+                let stripe = self.keyspace.stripe_of(key);
+                keys.held().stripe(stripe).stop_waiting(blocked.db, key, blocked.ticket);
+            }
+        })
+    }
+
+    fn end_wait_by(&self, blocked: &Blocked, how: EndWait, stop_waiting: impl FnOnce(&Block)) -> bool {
         if !blocked.claim() {
             return false;
         }
         let mut reply = Reply::new(blocked.protocol);
         match &blocked.what {
             WaitFor::Keys { block, .. } => {
-                self.stop_waiting(blocked, block);
+                stop_waiting(block);
                 match how {
                     EndWait::Timeout if block.null_array => reply.null_array(),
                     EndWait::Timeout => reply.null(),

@@ -62,6 +62,7 @@ impl Node {
         };
         if !command.spec.arity_fits(args.len()) {
             let error = CommandError::arity(command.spec.name);
+            bump(&worker.stats.commands[command.index].rejected, 1);
             return self.refuse(session, Some(command), &error, reply);
         }
         let master = session.info.master.load(Relaxed);
@@ -90,13 +91,16 @@ impl Node {
     }
 
     fn find_command(&self, args: &Args<'_>) -> Result<CommandRef, CommandError> {
-        let Some(command) = registry().find(args.at(0)) else {
-            return Err(unknown_command(args));
+        let Some(command) = registry().find(args.at(0)).filter(|command| self.has_command(command)) else {
+            return Err(crate::command::later::error(args).unwrap_or_else(|| unknown_command(args)));
         };
         if command.subcommands.is_empty() || args.len() < 2 {
             return Ok(command);
         }
         registry().find_sub(command, args.at(1)).ok_or_else(|| {
+            if let Some(error) = crate::command::later::error(args) {
+                return error;
+            }
             let name = String::from_utf8_lossy(&args.at(1)[..args.at(1).len().min(128)]).into_owned();
             CommandError::owned(format!(
                 "ERR unknown subcommand '{name}'. Try {} HELP.",
@@ -149,10 +153,11 @@ impl Node {
         let is_write = flags.intersects(Flags::WRITE);
         let may_replicate = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
         let replica = self.is_replica();
-        if is_write && !replica {
-            if let Some(error) = self.refuse_writes(config) {
-                return Admission::Refuse(error);
-            }
+        if is_write
+            && !replica
+            && let Some(error) = self.refuse_writes(config)
+        {
+            return Admission::Refuse(error);
         }
         if is_write && replica && config.replica_read_only {
             return Admission::refuse("READONLY You can't write against a read only replica.");

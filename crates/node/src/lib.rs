@@ -18,11 +18,16 @@ mod node;
 mod propagate;
 mod pubsub;
 mod registry;
+mod sentinel;
 mod serve;
 mod session;
 mod settings;
 mod slowlog;
 mod stats;
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use apply::StreamApplier;
@@ -35,6 +40,7 @@ pub use mailbox::{Mailbox, Message};
 pub use node::{Node, NodeOptions, Persistence, Role};
 pub use pubsub::PubSub;
 pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
+pub use sentinel::SentinelMode;
 pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};
 pub use session::{Multi, ReplyMode, Session, Watch};
 pub use settings::Settings;

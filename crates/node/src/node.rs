@@ -8,6 +8,7 @@ use crate::lock;
 use crate::mailbox::Mailbox;
 use crate::pubsub::PubSub;
 use crate::registry::registry;
+use crate::sentinel::SentinelMode;
 use crate::settings::Settings;
 use crate::slowlog::{LatencyMonitor, SlowLog};
 use crate::stats::Stats;
@@ -16,7 +17,7 @@ use config::{Config, MaxmemoryPolicy, NotifyFlags, SanitizeDumpPayload};
 use keyspace::{EventClass, Keyspace};
 use replication::Log;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use stdx::UnixMs;
 use structures::Limits;
 
@@ -134,6 +135,8 @@ pub struct Node {
     pub cron_paused: AtomicBool,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS and the like, which tests set.
     pub quicklist_packed_threshold: AtomicUsize,
+    /// Set when this node is a sentinel.
+    pub(crate) sentinel: OnceLock<Box<dyn SentinelMode>>,
     /// The program around the node.
     pub host: Box<dyn Host>,
     /// This run's id.
@@ -191,6 +194,7 @@ impl Node {
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
             quicklist_packed_threshold: AtomicUsize::new(1 << 30),
+            sentinel: OnceLock::new(),
             host: options.host,
             run_id: options.run_id,
             started,

@@ -5,7 +5,7 @@
 
 use crate::{Node, Worker};
 use commands::Effect;
-use keyspace::{Change, Changes};
+use keyspace::{Change, Changes, EventClass, KeyEvent};
 use replication::{AppendRecord, Part};
 use resp::{Args, encode_command, push_array_len, push_bulk};
 use smallvec::SmallVec;
@@ -75,6 +75,31 @@ impl Node {
                     worker.record.push_args(Some(db), &command.as_args());
                 }
             }
+        }
+    }
+
+    /// Puts removals by time on the log, and tells who wants to know of them. The stripes of the
+    /// keys are held.
+    pub fn log_expired(&self, removed: &[(usize, structures::Entry)]) {
+        if removed.is_empty() {
+            return;
+        }
+        let settings = self.settings.load();
+        if self.records(false) {
+            for (db, entry) in removed {
+                let name: &[u8] = if settings.env.lazy_expire { b"UNLINK" } else { b"DEL" };
+                let mut bytes = Vec::new();
+                encode_command(&mut bytes, &[name, entry.key()]);
+                self.log.append(&AppendRecord::new(&[Part::new(*db as u32, &bytes, 1)]));
+            }
+            self.wake_streams(usize::MAX);
+        }
+        if settings.notify & EventClass::EXPIRED.0 != 0 {
+            let events: Vec<KeyEvent> = removed
+                .iter()
+                .map(|(db, entry)| KeyEvent { class: EventClass::EXPIRED, name: "expired", db: *db, key: Box::from(entry.key()) })
+                .collect();
+            self.publish_events(settings.notify, &events, 0, &mut Vec::new());
         }
     }
 

@@ -29,14 +29,30 @@ pub struct CommandEntry {
     pub subcommands: Vec<CommandRef>,
 }
 
+impl CommandEntry {
+    /// True if a data node has it.
+    pub fn is_of_data_node(&self) -> bool {
+        !self.spec.flags.contains(Flags::ONLY_SENTINEL)
+    }
+
+    /// True if a sentinel has it.
+    pub fn is_of_sentinel(&self) -> bool {
+        self.spec.flags.intersects(Flags::SENTINEL | Flags::ONLY_SENTINEL)
+    }
+}
+
 /// A command of the registry.
 pub type CommandRef = &'static CommandEntry;
 
 /// All commands.
 pub struct Registry {
     table: HashTable<CommandRef>,
-    /// Top-level commands in the order of their names.
+    /// Top-level commands in the order of their names, those of both kinds of node.
     pub top: Vec<CommandRef>,
+    /// Those that a data node has.
+    pub of_data_node: Vec<CommandRef>,
+    /// Those that a sentinel has.
+    pub of_sentinel: Vec<CommandRef>,
     /// Every command, subcommands included, by its index.
     pub by_index: Vec<CommandRef>,
 }
@@ -68,7 +84,13 @@ fn lower<'b>(name: &[u8], buffer: &'b mut [u8; NAME_MAX]) -> Option<&'b [u8]> {
 
 impl Registry {
     fn build() -> Registry {
-        let mut registry = Registry { table: HashTable::new(), top: Vec::new(), by_index: Vec::new() };
+        let mut registry = Registry {
+            table: HashTable::new(),
+            top: Vec::new(),
+            of_data_node: Vec::new(),
+            of_sentinel: Vec::new(),
+            by_index: Vec::new(),
+        };
         for command in commands::all() {
             let entry = registry.add_data(command);
             registry.top.push(entry);
@@ -78,6 +100,9 @@ impl Registry {
             registry.top.push(entry);
         }
         registry.top.sort_by_key(|entry| entry.spec.name);
+        let having = |kind: fn(&CommandEntry) -> bool| registry.top.iter().copied().filter(|e| kind(e)).collect();
+        registry.of_data_node = having(CommandEntry::is_of_data_node);
+        registry.of_sentinel = having(CommandEntry::is_of_sentinel);
         for entry in &registry.top {
             let hash = hash_bytes(entry.spec.name.as_bytes());
             registry.table.insert_unique(hash, entry, |e| hash_bytes(e.spec.name.as_bytes()));

@@ -159,7 +159,11 @@ impl Node {
     pub fn master_input(&self, now: MonoMs, input: MasterInput<'_>, own: Option<(u64, &mut Reply)>) -> bool {
         let mut master = self.repl.master();
         master.handle_input(now, input);
-        self.drain_master(&mut master, own)
+        let close = self.drain_master(&mut master, own);
+        drop(master);
+        // The machine's next time-out may have come nearer.
+        self.repl.wake_driver();
+        close
     }
 
     /// Lets the machine's timers run. Returns when it wants to be called again.
@@ -209,9 +213,6 @@ impl Node {
                 },
                 MasterOutput::Log(line) => self.log_line(&line),
             }
-        }
-        if let Some(host) = host {
-            host.timers_changed();
         }
         close_own
     }

@@ -2,8 +2,6 @@
 
 use commands::Env;
 use config::Config;
-use stdx::UnixMs;
-use structures::Limits;
 
 /// Settings in force.
 #[derive(Clone, Debug)]

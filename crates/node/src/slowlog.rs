@@ -56,11 +56,15 @@ impl SlowLog {
     }
 }
 
+/// Spikes of one event: (Unix seconds, milliseconds), newest last, at most 160; and the all-time
+/// maximum.
+pub type EventSpikes = (VecDeque<(i64, u64)>, u64);
+
 /// Spikes by event, for LATENCY.
 #[derive(Debug, Default)]
 pub struct LatencyMonitor {
-    /// By event: (Unix seconds, milliseconds), newest last, at most 160; and the all-time maximum.
-    pub events: BTreeMap<&'static str, (VecDeque<(i64, u64)>, u64)>,
+    /// By event.
+    pub events: BTreeMap<&'static str, EventSpikes>,
 }
 
 const LATENCY_SAMPLES_MAX: usize = 160;

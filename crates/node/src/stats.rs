@@ -239,8 +239,9 @@ pub struct Rates {
     next: usize,
 }
 
-/// Commands, input, output, replication input, replication output.
-pub const RATES: usize = 5;
+/// Commands, input, output, replication input, replication output, rounds of the event loops, and
+/// microseconds in them.
+pub const RATES: usize = 7;
 
 impl Rates {
     /// Adds a sample of counters at a monotonic time in microseconds.

@@ -272,8 +272,7 @@ impl SentinelConf {
 
     /// An address of the file: a name only where names are to be resolved.
     fn address(&self, host: &str, port: &str) -> Result<Addr, String> {
-        let port =
-            u16::try_from(atoi(port)).map_err(|_| String::from("Invalid port number."))?;
+        let port = u16::try_from(atoi(port)).map_err(|_| String::from("Invalid port number."))?;
         let addr = Addr::new(host, port);
         if addr.is_name() && !(self.globals.resolve_hostnames && valid_host(host)) {
             return Err("Can't resolve instance hostname.".into());
@@ -286,9 +285,16 @@ impl SentinelConf {
         let expected = match args[0].as_str() {
             "known-replica" | "rename-command" => 4..=4,
             "known-sentinel" => 4..=5,
-            "down-after-milliseconds" | "failover-timeout" | "parallel-syncs" | "crash-grace"
-            | "master-reboot-down-after-period" | "notification-script"
-            | "client-reconfig-script" | "auth-pass" | "auth-user" | "config-epoch"
+            "down-after-milliseconds"
+            | "failover-timeout"
+            | "parallel-syncs"
+            | "crash-grace"
+            | "master-reboot-down-after-period"
+            | "notification-script"
+            | "client-reconfig-script"
+            | "auth-pass"
+            | "auth-user"
+            | "config-epoch"
             | "leader-epoch" => 3..=3,
             _ => return Err(UNRECOGNIZED.into()),
         };
@@ -332,9 +338,7 @@ impl SentinelConf {
             "rename-command" => {
                 let renamed = master.renamed.insert(value.to_ascii_lowercase(), args[3].clone());
                 if renamed.is_some() {
-                    return Err(
-                        "Same command renamed multiple times with rename-command.".into()
-                    );
+                    return Err("Same command renamed multiple times with rename-command.".into());
                 }
             }
             which => {

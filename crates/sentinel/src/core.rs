@@ -148,13 +148,27 @@ impl Core {
     }
 
     /// An event about a replica of `m`.
-    pub fn replica_event(&mut self, level: LogLevel, name: &str, m: &Master, node: &Node, extra: &str) {
+    pub fn replica_event(
+        &mut self,
+        level: LogLevel,
+        name: &str,
+        m: &Master,
+        node: &Node,
+        extra: &str,
+    ) {
         let payload = format!("{}{extra}", self.describe_replica(m, node));
         self.event(level, name, &payload, m.notification_script.as_deref());
     }
 
     /// An event about a sentinel that watches `m` too.
-    pub fn peer_event(&mut self, level: LogLevel, name: &str, m: &Master, peer: &Peer, extra: &str) {
+    pub fn peer_event(
+        &mut self,
+        level: LogLevel,
+        name: &str,
+        m: &Master,
+        peer: &Peer,
+        extra: &str,
+    ) {
         let ip = peer.addr.announced(self.hostnames());
         let payload = format!(
             "sentinel {} {ip} {} @ {}{extra}",

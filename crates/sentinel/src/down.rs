@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::info::{Which, node_event};
 use crate::link::{Channel, Link};
 use crate::model::{Master, Role};
+use crate::timing::CONNECT_WAIT_MS;
 
 /// Judges the master, its replicas and the peers.
 pub(crate) fn judge(c: &mut Core, m: &mut Master) {
@@ -26,8 +27,11 @@ pub(crate) fn judge(c: &mut Core, m: &mut Master) {
 
 /// True when the instance behind the link has owed an answer for longer than `down_after`.
 fn silent(c: &mut Core, link: crate::link::LinkId, down_after: u64) -> bool {
-    let Some(clock) = c.links[&link].down_clock else { return false };
-    c.io.due(clock, down_after + 1)
+    let link = &c.links[&link];
+    let Some(clock) = link.down_clock else { return false };
+    // Where no connection ever stood, one lost packet must not be enough.
+    let limit = if link.ever_up { down_after } else { down_after.max(2 * CONNECT_WAIT_MS) };
+    c.io.due(clock, limit + 1)
 }
 
 fn judge_node(c: &mut Core, m: &mut Master, which: &Which) {

@@ -10,12 +10,11 @@ use stdx::MonoMs;
 use crate::addr::Addr;
 use crate::api::{LogLevel, Output};
 use crate::core::{Core, FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
-use crate::info::insert_replica;
 use crate::link::{Owner, Pending};
 use crate::model::{Failover, Master, Node, Reconf, ReplicaKey, Role, Term};
 use crate::timing::{
-    DESYNC_MS, EPOCH_MAX, FAST_INFO_FOR_MS, FAST_INFO_MS, LEADER_PAUSE_MAX_MS,
-    LIVE_OFFSET_WAIT_MS, RANK_STEP_MS, RECONF_SETTLE_MS,
+    DESYNC_MS, EPOCH_MAX, FAST_INFO_FOR_MS, FAST_INFO_MS, LEADER_PAUSE_MAX_MS, LIVE_OFFSET_WAIT_MS,
+    RANK_STEP_MS, RECONF_SETTLE_MS,
 };
 use crate::{select, vote};
 
@@ -62,13 +61,10 @@ fn may_start(c: &mut Core, m: &mut Master) -> bool {
     c.io.wake_at(free_at);
     if vote::usable(c, m) >= m.votes_needed() {
         if m.following.is_some() {
-            if vote::leader_silent(c, m) {
-                return true;
-            }
-        } else if let Some(at) = m.retry_at
-            && c.io.due(at, 0)
-        {
-            return true;
+            return vote::leader_silent(c, m);
+        }
+        if let Some(at) = m.retry_at {
+            return c.io.due(at, 0);
         }
     }
     if m.failover_delay_logged != Some(last) {
@@ -110,8 +106,7 @@ pub(crate) fn become_wait_start(c: &mut Core, m: &mut Master, forced: bool) {
     m.peers.values_mut().for_each(|p| p.asked_at = None);
     vote::cast(c, m, failover_epoch, &c.myid.clone());
     let token = c.persist();
-    m.failover =
-        Failover::WaitStart { term: Term { failover_epoch, forced, since: now }, token };
+    m.failover = Failover::WaitStart { term: Term { failover_epoch, forced, since: now }, token };
 }
 
 fn become_select_replica(c: &mut Core, m: &mut Master) {
@@ -258,7 +253,8 @@ pub(crate) fn step(c: &mut Core, m: &mut Master, late: u64) {
     }
 }
 
-/// Before `SLAVEOF NO ONE` a higher epoch, or a pause of our own, ends the failover.
+/// Before `SLAVEOF NO ONE` a higher epoch, a pause of our own, or a master that is up again ends
+/// the failover.
 fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
     let before_promotion = matches!(
         m.failover,
@@ -268,7 +264,8 @@ fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
     );
     let Some(term) = m.failover.term() else { return false };
     let overtaken = c.current_epoch > term.failover_epoch;
-    if before_promotion && (overtaken || late > LEADER_PAUSE_MAX_MS) {
+    let needless = !term.forced && m.o_down.is_none();
+    if before_promotion && (overtaken || needless || late > LEADER_PAUSE_MAX_MS) {
         become_idle_aborted(c, m, "-failover-abort-not-elected");
         retry_later(c, m);
         return false;
@@ -374,7 +371,11 @@ fn step_wait_promotion(c: &mut Core, m: &mut Master) {
 
 /// The order to follow `master`, or nobody: one write, so that the node is never seen in between,
 /// with its configuration saved and its old clients sent away. INFO follows at once.
-pub(crate) fn send_replicaof(c: &mut Core, link: crate::link::LinkId, master: Option<&Addr>) -> bool {
+pub(crate) fn send_replicaof(
+    c: &mut Core,
+    link: crate::link::LinkId,
+    master: Option<&Addr>,
+) -> bool {
     let (host, port) = match master {
         Some(addr) => (addr.announced(c.hostnames()), addr.port.to_string()),
         None => ("NO".to_string(), "ONE".to_string()),
@@ -403,8 +404,8 @@ fn step_reconf_replicas(c: &mut Core, m: &mut Master) {
     note_reconf_progress(c, m, &promoted, &to);
     let now = c.now();
     if now.since(term.since) > m.failover_timeout {
-        tell_the_rest(c, m, &promoted, &to);
-        return become_update_config(c, m, false);
+        become_update_config(c, m, false);
+        return tell_the_rest(c, m, &promoted, &to);
     }
     c.io.wake_at(term.since + m.failover_timeout + 1);
     tell_next(c, m, &promoted, &to);
@@ -447,7 +448,13 @@ fn note_reconf_progress(c: &mut Core, m: &mut Master, promoted: &ReplicaKey, to:
             && c.io.due(at, c.periods.slave_reconf_timeout + 1)
         {
             node.reconf = Reconf::Done;
-            c.replica_event(LogLevel::Notice, "-slave-reconf-sent-timeout", m, &m.replicas[&key], "");
+            c.replica_event(
+                LogLevel::Notice,
+                "-slave-reconf-sent-timeout",
+                m,
+                &m.replicas[&key],
+                "",
+            );
         }
     }
 }
@@ -590,7 +597,6 @@ fn fresh_node(c: &mut Core, node: Node, role: Role) -> Node {
     let kept_role = node.role == role;
     Node {
         runid: node.runid,
-        info_at: node.info_at,
         info_text: node.info_text,
         repl_offset: node.repl_offset,
         priority: node.priority,
@@ -600,6 +606,7 @@ fn fresh_node(c: &mut Core, node: Node, role: Role) -> Node {
         master_link_up: node.master_link_up,
         may_be_old_master: node.may_be_old_master && role == Role::Replica,
         role_at: if kept_role { node.role_at } else { now },
+        told_at: node.told_at,
         ..Node::new(node.addr, node.link, role, now)
     }
 }

@@ -119,10 +119,9 @@ pub(crate) fn force(m: &mut Master) {
 /// Our own hello. It speaks only of what the disk holds: a restart must not find us below it.
 fn compose(c: &Core, m: &Master, local: IpAddr) -> Hello {
     let (config_epoch, addr) = &m.durable;
-    let port = if c.globals.announce_port != 0 { c.globals.announce_port } else { c.options.port };
     Hello {
         host: c.globals.announce_ip.clone().unwrap_or_else(|| local.to_string()),
-        port,
+        port: own_port(c),
         runid: c.myid.clone(),
         current_epoch: c.disk.current_epoch,
         master_name: m.name.clone(),
@@ -134,7 +133,8 @@ fn compose(c: &Core, m: &Master, local: IpAddr) -> Hello {
 
 /// Takes a hello about `m` in.
 pub(crate) fn receive(c: &mut Core, m: &mut Master, hello: &Hello) {
-    if hello.runid == c.myid {
+    // A message from our own address is ours too, from a life before we lost our state.
+    if hello.runid == c.myid || is_own_address(c, &hello.host, hello.port) {
         return;
     }
     c.note_contact();
@@ -155,7 +155,8 @@ pub(crate) fn receive(c: &mut Core, m: &mut Master, hello: &Hello) {
     }
     let now = c.now();
     let same_addr = m.current_addr().is(&hello.master_host, hello.master_port);
-    let named = Named { at: now, config_epoch: hello.master_config_epoch, same_addr, in_failover: false };
+    let named =
+        Named { at: now, config_epoch: hello.master_config_epoch, same_addr, in_failover: false };
     if let Some(peer) = m.peers.get_mut(&hello.runid) {
         peer.last_hello = now;
         peer.named = Some(named);
@@ -172,6 +173,23 @@ pub(crate) fn receive(c: &mut Core, m: &mut Master, hello: &Hello) {
             failover::adopt_configuration(c, m, &hello.runid, addr);
         }
     }
+}
+
+/// True for the address that we announce ourselves.
+fn is_own_address(c: &Core, host: &str, port: u16) -> bool {
+    if port != own_port(c) {
+        return false;
+    }
+    match &c.globals.announce_ip {
+        Some(own) => own.eq_ignore_ascii_case(host),
+        None => host
+            .parse::<IpAddr>()
+            .is_ok_and(|host| c.links.values().any(|link| link.local_ip == Some(host))),
+    }
+}
+
+fn own_port(c: &Core) -> u16 {
+    if c.globals.announce_port != 0 { c.globals.announce_port } else { c.options.port }
 }
 
 /// Makes a sentinel known that was not, or not at this address.

@@ -13,6 +13,9 @@ use crate::link::{Owner, Pending};
 use crate::model::{Failover, Master, Node, ReplicaKey, Role};
 use crate::timing::FAST_INFO_MS;
 
+/// How long a master that is new to us is asked for its replicas every second.
+const SETTLING_MS: u64 = 15_000;
+
 /// Which data node of a master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
@@ -86,9 +89,8 @@ fn replica_line(key: &str, value: &str) -> Option<(String, u16)> {
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let field = |name: &str| {
-        value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
-    };
+    let field =
+        |name: &str| value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
     let (host, port) = match (field("ip"), field("port")) {
         (Some(host), Some(port)) => (host, port),
         _ => {
@@ -103,7 +105,10 @@ fn replica_line(key: &str, value: &str) -> Option<(String, u16)> {
 /// Asks every node of `m` for INFO that is due for it.
 pub(crate) fn ask_due(c: &mut Core, m: &mut Master) {
     let hurry = m.o_down.is_some() || !m.failover.is_idle();
-    let master_period = c.periods.info;
+    // Replicas turn up one after the other after a start or a switch: the master is asked more
+    // often then.
+    let settling = c.now().since(m.node.added_at) < SETTLING_MS;
+    let master_period = if settling { c.periods.info.min(1000) } else { c.periods.info };
     ask_node(c, &mut m.node, master_period);
     for node in m.replicas.values_mut() {
         let now = c.now();
@@ -150,10 +155,22 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     if rebooted {
         node_event(c, m, which, LogLevel::Notice, "+reboot", "");
     }
-    if *which == Which::Master && facts.role == Some(Role::Master) {
+    // An old master that has come back may have replicas of its own that nobody else knows.
+    let was_master = which.node(m).is_some_and(|n| n.may_be_old_master);
+    if facts.role == Some(Role::Master) && (*which == Which::Master || was_master) {
         for (host, port) in &facts.replicas {
             add_replica(c, m, host, *port);
         }
+    }
+    // A master that has become a replica while nobody else of its group is known here (a sentinel
+    // that started anew from its first file) names the only way out: the node that it follows.
+    if facts.role == Some(Role::Replica)
+        && *which == Which::Master
+        && m.replicas.is_empty()
+        && let (Some(host), Some(port)) = (&facts.master_host, facts.master_port)
+        && valid_host(host)
+    {
+        add_replica(c, m, host, port);
     }
     let Some(node) = which.node_mut(m) else { return };
     note_replica_facts(node, &facts, now);

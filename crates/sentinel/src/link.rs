@@ -141,6 +141,8 @@ pub(crate) enum Channel {
         conn: ConnId,
         since: MonoMs,
         parser: ReplyParser,
+        /// Something has been answered on it.
+        heard: bool,
     },
 }
 
@@ -166,6 +168,7 @@ pub(crate) struct Proof {
 }
 
 /// What a sweep tells a link about the instance behind it.
+#[derive(Clone, Copy)]
 pub(crate) struct Care {
     pub ping_period: u64,
     pub down_after: u64,
@@ -187,6 +190,8 @@ pub(crate) struct Link {
     pub pending: VecDeque<Pending>,
     /// Since when the instance owes an answer. Redis calls it `act_ping_time`.
     pub down_clock: Option<MonoMs>,
+    /// The clock was started by the loss of the connection, not by a PING.
+    clock_by_loss: bool,
     pub last_ping: Option<MonoMs>,
     /// The last acceptable reply to PING.
     pub last_ok: MonoMs,
@@ -207,6 +212,8 @@ pub(crate) struct Link {
     pub renamed: BTreeMap<String, String>,
     /// `sentinel-<first 8 of myid>`.
     client_name: String,
+    /// The command connection stood at least once.
+    pub ever_up: bool,
     failures: u32,
     grace: u64,
 }
@@ -222,6 +229,7 @@ impl Link {
             pubsub: Channel::Idle { retry_at: now },
             pending: VecDeque::new(),
             down_clock: Some(now),
+            clock_by_loss: true,
             last_ping: None,
             last_ok: now,
             last_pong: now,
@@ -234,6 +242,7 @@ impl Link {
             login: None,
             renamed: BTreeMap::new(),
             client_name: client_name.to_string(),
+            ever_up: false,
             failures: 0,
             grace: 0,
         }
@@ -241,14 +250,6 @@ impl Link {
 
     fn is_peer(&self) -> bool {
         self.owner == Owner::Peer
-    }
-
-    /// Since when the command connection stands.
-    pub fn up_since(&self) -> Option<MonoMs> {
-        match self.cmd {
-            Channel::Up { since, .. } => Some(since),
-            _ => None,
-        }
     }
 
     pub fn awaits(&self, test: impl Fn(&Pending) -> bool) -> bool {
@@ -287,8 +288,22 @@ impl Link {
     fn ping(&mut self, io: &mut Io) {
         let now = io.now.mono;
         if self.send(io, &[(Pending::Ping { sent: now }, &["PING"])]) {
-            self.last_ping = Some(now);
-            self.down_clock.get_or_insert(now);
+            self.owe_ping(now);
+        }
+    }
+
+    fn owe_ping(&mut self, now: MonoMs) {
+        self.last_ping = Some(now);
+        if self.down_clock.is_none() {
+            self.down_clock = Some(now);
+            self.clock_by_loss = false;
+        }
+    }
+
+    fn owe_by_loss(&mut self, now: MonoMs) {
+        if self.down_clock.is_none() {
+            self.down_clock = Some(now);
+            self.clock_by_loss = true;
         }
     }
 
@@ -361,18 +376,17 @@ impl Link {
 
     /// True when a connection has been silent so long that a new one has better chances.
     fn silent_too_long(&self, io: &mut Io, up_since: MonoMs, care: &Care) -> bool {
-        let Some(clock) = self.down_clock else { return false };
-        let age = if care.s_down {
-            if self.is_peer() { 2 * SILENT_RECYCLE_MS } else { SILENT_RECYCLE_MS }
-        } else {
-            care.min_reconnect
-        };
-        let half = care.down_after / 2;
-        let silent = self.last_ping.is_some_and(|at| at >= up_since);
-        let old = io.due(up_since, age);
-        let owed = care.s_down || (io.due(clock, half) && io.due(self.last_pong, half));
-        // Something was asked on this very connection and nothing has come back on it.
-        silent && old && owed && self.last_pong < io.now.mono - age.min(half.max(1))
+        // Every connection begins with a PING: the oldest that waits tells how long it is silent.
+        let oldest = self.pending.iter().find_map(|p| match p {
+            Pending::Ping { sent } => Some(*sent),
+            _ => None,
+        });
+        let Some(sent) = oldest else { return false };
+        if care.s_down {
+            let limit = if self.is_peer() { 2 * SILENT_RECYCLE_MS } else { SILENT_RECYCLE_MS };
+            return io.due(sent, limit);
+        }
+        io.due(up_since, care.min_reconnect) && io.due(sent, care.down_after / 2)
     }
 
     fn drive_pubsub(&mut self, io: &mut Io, care: &Care) {
@@ -465,14 +479,13 @@ impl Link {
                 *sent = now;
             }
         }
-        self.last_pong = self.last_pong.max(now - CONNECT_WAIT_MS);
         self.pubsub_activity = now;
     }
 
     /// The replies that were awaited will not come; from now on the instance owes a sign of life.
     fn forget_cmd(&mut self, now: MonoMs) {
         self.pending.clear();
-        self.down_clock.get_or_insert(now);
+        self.owe_by_loss(now);
     }
 
     fn connect_failed(&mut self, now: MonoMs) {
@@ -480,7 +493,7 @@ impl Link {
         if let Some(proof) = &mut self.proof {
             proof.failed = true;
         }
-        self.down_clock.get_or_insert(now);
+        self.owe_by_loss(now);
     }
 
     fn retry_delay(&self) -> u64 {
@@ -496,11 +509,18 @@ impl Link {
     /// [`crate::Input::Connected`].
     pub fn on_connected(&mut self, io: &mut Io, purpose: LinkPurpose, conn: ConnId, local: IpAddr) {
         let now = io.now.mono;
-        let up = Channel::Up { conn, since: now, parser: ReplyParser::new() };
+        let up = Channel::Up { conn, since: now, parser: ReplyParser::new(), heard: false };
         match purpose {
             LinkPurpose::Command => {
                 assert_eq!(self.cmd.conn(), Some(conn), "only the present attempt can succeed");
                 self.cmd = up;
+                // The clock runs from the first PING on an established link; one that the loss of
+                // the connection had started begins anew, unless attempts have failed meanwhile.
+                // One that a PING has started goes on: a new connection is no answer.
+                if self.clock_by_loss && (!self.ever_up || self.failures == 0) {
+                    self.down_clock = None;
+                }
+                self.ever_up = true;
                 self.pending.clear();
                 self.local_ip = Some(local);
                 self.greet(io);
@@ -545,8 +565,7 @@ impl Link {
         words.push((Pending::Ignored, &setname));
         words.push((Pending::Ping { sent: now }, &["PING"]));
         if self.send(io, &words) {
-            self.last_ping = Some(now);
-            self.down_clock.get_or_insert(now);
+            self.owe_ping(now);
         }
     }
 
@@ -563,16 +582,13 @@ impl Link {
 
     /// [`crate::Input::Closed`].
     pub fn on_closed(&mut self, now: MonoMs, purpose: LinkPurpose, how: CloseReason) {
-        let age = match purpose {
-            LinkPurpose::Command => self.up_since(),
-            LinkPurpose::PubSub => match self.pubsub {
-                Channel::Up { since, .. } => Some(since),
-                _ => None,
-            },
-        }
-        .map_or(0, |since| now.since(since));
+        let channel = match purpose {
+            LinkPurpose::Command => &self.cmd,
+            LinkPurpose::PubSub => &self.pubsub,
+        };
+        let heard = matches!(channel, Channel::Up { heard: true, .. });
         if purpose == LinkPurpose::PubSub {
-            let delay = if age < RETRY_MS { RETRY_MS } else { 0 };
+            let delay = if heard { 0 } else { RETRY_MS };
             self.pubsub = Channel::Idle { retry_at: now + delay };
             return;
         }
@@ -584,12 +600,12 @@ impl Link {
             }
             None => {}
         }
-        // A connection that is taken and dropped at once is no better than a refused one.
-        let delay = if age < RETRY_MS {
+        // A connection that is taken and dropped without a word is no better than a refused one.
+        let delay = if heard {
+            0
+        } else {
             self.failures = self.failures.saturating_add(1);
             self.retry_delay()
-        } else {
-            0
         };
         self.cmd = Channel::Idle { retry_at: now + delay };
     }
@@ -606,13 +622,14 @@ impl Link {
             LinkPurpose::Command => &mut self.cmd,
             LinkPurpose::PubSub => &mut self.pubsub,
         };
-        let Channel::Up { parser, .. } = channel else {
+        let Channel::Up { parser, heard, .. } = channel else {
             unreachable!("bytes come from an established connection");
         };
         parser.feed(bytes);
         let mut values = Vec::new();
         while let Some(value) = parser.next().ok()? {
             values.push(value);
+            *heard = true;
         }
         if parser.pending().len() > REPLY_BYTES_MAX {
             return None;

@@ -229,20 +229,27 @@ impl Sentinel {
         }
     }
 
+    /// Takes SENTINEL SIMULATE-FAILURE back; there is no command for it.
+    pub fn clear_simulated_failure(&mut self) {
+        self.c.simulate_failure = 0;
+    }
+
+    /// Run id, current epoch and the highest configuration epoch: cheap enough for a checker that
+    /// looks at every step.
+    pub fn epochs(&self) -> (&str, u64, u64) {
+        let config = self.masters.values().map(|m| m.config_epoch).max().unwrap_or(0);
+        (&self.c.myid, self.c.current_epoch, config)
+    }
+
     /// Runs SENTINEL, ROLE, PUBLISH, INFO (its Sentinel section only, see [`Sentinel::info`]) or
     /// PING, and writes the reply.
-    pub fn command(
-        &mut self,
-        now: Now,
-        argv: &[&[u8]],
-        reply: &mut resp::Reply,
-    ) -> CommandOutcome {
+    pub fn command(&mut self, now: Now, argv: &[&[u8]], reply: &mut resp::Reply) -> CommandOutcome {
         let Some(late) = self.enter(now) else {
             reply.error("ERR this Sentinel is shutting down");
             return CommandOutcome::Done;
         };
         let outcome = self.dispatch_command(argv, reply);
-        self.run(&Touched::All, late);
+        self.run(&Touched::Nothing, late);
         outcome
     }
 
@@ -276,10 +283,11 @@ impl Sentinel {
             // Who was away for a good part of the time limit knows nothing about the others.
             if late > m.down_after / 2 {
                 down::restart_clocks(&mut self.c, m);
-            } else if m.crash_grace > 0 && late > m.crash_grace / 2 {
-                if let Some(proof) = &mut self.c.link_mut(m.node.link).proof {
-                    proof.since = mono;
-                }
+            } else if m.crash_grace > 0
+                && late > m.crash_grace / 2
+                && let Some(proof) = &mut self.c.link_mut(m.node.link).proof
+            {
+                proof.since = mono;
             }
         }
         Some(late)
@@ -395,10 +403,8 @@ impl Sentinel {
             }
             Pending::Role => self.with_node(id, |_, m, which| {
                 if let Some(node) = which.node_mut(m) {
-                    node.live = Some(parse_role(value).unwrap_or(Live {
-                        role: node.role,
-                        offset: -1,
-                    }));
+                    node.live =
+                        Some(parse_role(value).unwrap_or(Live { role: node.role, offset: -1 }));
                 }
             }),
             Pending::Ask { master, peer, addr, vote_epoch } => self.with_master(master, |c, m| {
@@ -448,6 +454,7 @@ impl Sentinel {
     pub(crate) fn take_hello(&mut self, hello: &Hello) -> Touched {
         let Some(m) = self.masters.get_mut(&hello.master_name) else { return Touched::Nothing };
         hello::receive(&mut self.c, m, hello);
+        m.deadline = self.c.now();
         Touched::These(BTreeSet::from([hello.master_name.clone()]))
     }
 
@@ -743,11 +750,8 @@ fn sweep(c: &mut Core, m: &mut Master, late: u64) {
     }
     let after = (m.failover.clone(), m.o_down, m.node.s_down, m.node.addr.clone());
     // What one step has changed may make others due: they come at once, in a call of their own.
-    m.deadline = if before == after {
-        c.io.wake.map_or(now + 1000, |at| at.max(now + 1))
-    } else {
-        now
-    };
+    m.deadline =
+        if before == after { c.io.wake.map_or(now + 1000, |at| at.max(now + 1)) } else { now };
 }
 
 fn drive_links(c: &mut Core, m: &Master) {
@@ -779,7 +783,8 @@ fn drive_links(c: &mut Core, m: &Master) {
 
 /// What the file should say about one master.
 fn wanted_of(m: &Master, wanted: &mut Vec<Wanted>) {
-    let defaults = MasterConf::new("", Addr::new("0.0.0.0", 0), 1, &crate::timing::Periods::default());
+    let defaults =
+        MasterConf::new("", Addr::new("0.0.0.0", 0), 1, &crate::timing::Periods::default());
     let name = m.name.as_str();
     let addr = m.current_addr();
     let (port, quorum) = (addr.port.to_string(), m.quorum.to_string());

@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub live_info: bool,
     /// Last time that SLAVEOF was sent outside a failover.
     pub told_at: Option<MonoMs>,
+    /// When it became known in its present part.
+    pub added_at: MonoMs,
     /// When it last came back from being down, or was found.
     pub up_since: MonoMs,
     /// It has not been seen as a replica since it was the master, or since it was found: when it
@@ -126,6 +128,7 @@ impl Node {
             live_asked: false,
             live_info: false,
             told_at: None,
+            added_at: now,
             up_since: now,
             may_be_old_master: true,
         }
@@ -182,9 +185,7 @@ impl Peer {
 
     /// The key under which it is kept, which is also its name in events.
     pub fn key(&self) -> String {
-        self.runid
-            .clone()
-            .unwrap_or_else(|| format!("{}:{}", self.addr.ip_text(), self.addr.port))
+        self.runid.clone().unwrap_or_else(|| format!("{}:{}", self.addr.ip_text(), self.addr.port))
     }
 }
 
@@ -211,18 +212,36 @@ pub(crate) struct Term {
 pub(crate) enum Failover {
     Idle,
     /// Votes are asked for, once the new epoch and our own vote are on disk.
-    WaitStart { term: Term, token: PersistToken },
+    WaitStart {
+        term: Term,
+        token: PersistToken,
+    },
     /// Elected; live offsets are being asked from the replicas.
-    SelectReplica { term: Term },
+    SelectReplica {
+        term: Term,
+    },
     /// A replica is chosen; its link is awaited.
-    SendReplicaofNoOne { term: Term, chosen: ReplicaKey },
+    SendReplicaofNoOne {
+        term: Term,
+        chosen: ReplicaKey,
+    },
     /// `SLAVEOF NO ONE` was sent; INFO has to say `role:master`.
-    WaitPromotion { term: Term, chosen: ReplicaKey },
+    WaitPromotion {
+        term: Term,
+        chosen: ReplicaKey,
+    },
     /// The new master exists; the others are being told.
     /// `all_told_at`: when the last reachable replica got its SLAVEOF.
-    ReconfReplicas { term: Term, promoted: ReplicaKey, all_told_at: Option<MonoMs> },
+    ReconfReplicas {
+        term: Term,
+        promoted: ReplicaKey,
+        all_told_at: Option<MonoMs>,
+    },
     /// The entry is about to be switched over.
-    UpdateConfig { term: Term, promoted: ReplicaKey },
+    UpdateConfig {
+        term: Term,
+        promoted: ReplicaKey,
+    },
 }
 
 impl Failover {
@@ -353,7 +372,8 @@ impl Master {
 
     /// A majority of all known sentinels, this one included.
     pub fn majority(&self) -> u64 {
-        (self.peers.len() as u64 + 1) / 2 + 1
+        let known = self.peers.len() as u64 + 1;
+        known / 2 + 1
     }
 
     /// The replica with this address, by name or by IP.

@@ -17,7 +17,7 @@ use crate::api::LogLevel;
 use crate::core::Core;
 use crate::failover::send_replicaof;
 use crate::link::{Owner, Pending};
-use crate::model::{Confirmation, Failover, Master, Named, Node, Reconf, ReplicaKey, Role};
+use crate::model::{Confirmation, Master, Named, Node, Reconf, ReplicaKey, Role};
 use crate::timing::FAST_INFO_FOR_MS;
 use crate::vote;
 
@@ -82,10 +82,10 @@ fn what_is_wrong(m: &Master, node: &Node) -> Option<Wrong> {
     }
 }
 
-/// True when this sentinel leads no failover and waits for no leader, and the replica was not told
-/// just now.
+/// True when this sentinel waits for no leader and the replica was not told just now.
 fn may_act(c: &mut Core, m: &Master, node: &Node) -> bool {
-    m.following.is_none() && node.told_at.is_none_or(|at| c.io.due(at, REPEAT_MS))
+    let waiting = m.following.as_ref().is_some_and(|f| !c.io.due(f.since, m.failover_timeout));
+    !waiting && node.told_at.is_none_or(|at| c.io.due(at, REPEAT_MS))
 }
 
 fn may_convert(c: &mut Core, m: &Master, key: &ReplicaKey, agreed: bool) -> bool {
@@ -125,10 +125,13 @@ fn may_fix(c: &mut Core, m: &Master, key: &ReplicaKey, agreed: bool) -> bool {
 
 /// Replicas that follow the right master but are not in sync yet.
 fn syncing(m: &Master) -> i64 {
-    let follows = |n: &Node| n.master_host.as_deref().is_some_and(|h| m.node.addr.is(h, n.master_port));
+    let follows =
+        |n: &Node| n.master_host.as_deref().is_some_and(|h| m.node.addr.is(h, n.master_port));
     m.replicas
         .values()
-        .filter(|n| n.s_down.is_none() && n.role == Role::Replica && follows(n) && !n.master_link_up)
+        .filter(|n| {
+            n.s_down.is_none() && n.role == Role::Replica && follows(n) && !n.master_link_up
+        })
         .count() as i64
 }
 
@@ -265,9 +268,4 @@ fn note_isolation(c: &mut Core, m: &mut Master) {
     if !isolated && !m.peers.is_empty() {
         c.io.wake_at(last + PRESENT_MS + 1);
     }
-}
-
-/// True while a failover led elsewhere may be under way.
-pub(crate) fn waits_for_leader(m: &Master) -> bool {
-    m.following.is_some() && matches!(m.failover, Failover::Idle)
 }

@@ -17,8 +17,8 @@ pub(crate) fn ask_live(c: &mut Core, m: &mut Master) {
     for node in m.replicas.values_mut() {
         node.live = None;
         node.live_info = false;
-        node.live_asked = c
-            .send_all(node.link, &[(Pending::Role, &["ROLE"]), (Pending::Info, &["INFO"])]);
+        node.live_asked =
+            c.send_all(node.link, &[(Pending::Role, &["ROLE"]), (Pending::Info, &["INFO"])]);
         if node.live_asked {
             node.info_sent = c.now();
         }
@@ -63,7 +63,8 @@ fn is_fit(c: &Core, m: &Master, node: &Node) -> bool {
     if node.priority == 0 {
         return false;
     }
-    let info_age_max = if m.node.s_down.is_some() { c.periods.ping * 5 } else { c.periods.info * 3 };
+    let info_age_max =
+        if m.node.s_down.is_some() { c.periods.ping * 5 } else { c.periods.info * 3 };
     if node.info_at.is_none_or(|at| now.since(at) > info_age_max) {
         return false;
     }

@@ -12,9 +12,7 @@ use crate::core::Core;
 use crate::down::owed_for;
 use crate::link::Pending;
 use crate::model::{Failover, Following, Master};
-use crate::timing::{
-    DESYNC_MS, EPOCH_MAX, LEADER_DEAD_MS, LEADER_SILENT_MS, RANK_STEP_MS,
-};
+use crate::timing::{DESYNC_MS, EPOCH_MAX, LEADER_DEAD_MS, LEADER_SILENT_MS, RANK_STEP_MS};
 
 /// Asks every peer for its opinion, or for its vote while we are a candidate.
 pub(crate) fn ask(c: &mut Core, m: &mut Master) {
@@ -211,8 +209,8 @@ pub(crate) fn heard_from(m: &mut Master, runid: &str, config_epoch: u64) {
 pub(crate) fn start_delay(c: &mut Core, m: &Master) -> u64 {
     let agreeing: Vec<_> =
         m.peers.iter().filter(|(_, p)| p.master_down && is_usable(c, p)).collect();
-    let step =
-        agreeing.iter().map(|(_, p)| c.links[&p.link].rtt).max().unwrap_or(0).min(1000) + RANK_STEP_MS;
+    let step = agreeing.iter().map(|(_, p)| c.links[&p.link].rtt).max().unwrap_or(0).min(1000)
+        + RANK_STEP_MS;
     if agreeing.iter().any(|(_, p)| c.links[&p.link].is_redoubt != Some(true)) {
         return c.prng.below(100);
     }

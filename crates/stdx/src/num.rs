@@ -68,7 +68,16 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     if value.is_infinite() && !first.eq_ignore_ascii_case(&b'i') {
         return None;
     }
+    // The same for numbers so small that they become zero.
+    if value == 0.0 && has_significant_digit(unsigned) {
+        return None;
+    }
     Some(value)
+}
+
+/// True if a decimal number that was written so is not zero.
+fn has_significant_digit(text: &str) -> bool {
+    text.bytes().take_while(|b| !b.eq_ignore_ascii_case(&b'e')).any(|b| matches!(b, b'1'..=b'9'))
 }
 
 /// `hhh.hhhp±d` without the `0x`; digits beyond 64 bits lose precision as in strtod.
@@ -106,8 +115,8 @@ pub fn format_f64(out: &mut Vec<u8>, value: f64) {
     if value == 0.0 {
         return out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
     }
-    // Redis prints integers up to 2^52 by their digits (`util.c:d2string`).
-    if value == value.trunc() && value.abs() < 4_503_599_627_370_496.0 {
+    // Whole numbers up to 2^62 are printed by their digits (redis 7.2 `util.c:double2ll`).
+    if value == value.trunc() && value.abs() <= (i64::MAX / 2) as f64 {
         return push_i64(out, value as i64);
     }
     let mut buffer = zmij::Buffer::new();
@@ -231,10 +240,12 @@ mod tests {
             ("0x1.8p1", 3.0),
             (".5", 0.5),
             ("5.", 5.0),
+            ("-0e-400", 0.0),
+            ("5e-324", 5e-324),
         ] {
             assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
         }
-        for bad in ["", "nan", "-nan", " 1", "1 ", "1x", "1e400", "--1", "0x"] {
+        for bad in ["", "nan", "-nan", " 1", "1 ", "1x", "1e400", "1e-400", "--1", "0x"] {
             assert_eq!(parse_f64(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -254,8 +265,10 @@ mod tests {
             (1.7976931348623157e308, "1.7976931348623157e+308"),
             (3.1415926535, "3.1415926535"),
             (0.001, "0.001"),
-            (1e17, "1e+17"),
-            (5e15, "5e+15"),
+            (1e17, "100000000000000000"),
+            (5e15, "5000000000000000"),
+            (4611686018427387904.0, "4611686018427387904"),
+            (4611686018427388928.0, "4611686018427389000"),
             (4e15, "4000000000000000"),
         ] {
             assert_eq!(shown(value), text, "{value}");

@@ -26,185 +26,15 @@ use crate::thin::ThinStr;
 use crate::value::{StrRef, Value, ValueRef};
 use crate::{Hash, List, PagedStr, Set, Zset};
 use smallvec::SmallVec;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::dealloc;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-use stdx::{I64_MAX_LEN, parse_i64};
+use stdx::I64_MAX_LEN;
 
-/// Most bytes of an entry with its key and embedded string.
-const EMBED_MAX: usize = 1024;
-/// Longest string in one piece; longer ones are paged.
-const RAW_MAX: usize = 1 << 20;
-/// Longest string that Redis calls `embstr`.
-/// Source: redis `object.c:OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
-const EMBSTR_MAX: usize = 44;
-/// Key length byte that means "see the long word".
-const LONG_KEY: usize = 255;
+mod layout;
+mod strings;
 
-/// The first 8 bytes of an entry.
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Head {
-    /// Key length (or [`LONG_KEY`]) in the low byte, the access field above it.
-    access_key: u32,
-    /// Length of an embedded string.
-    value_len: u16,
-    /// Size class index (0..5), kind (5..9), then the flags below.
-    flags: u16,
-}
-
-const HEAD: usize = size_of::<Head>();
-const CLASS_BITS: u16 = 0x1f;
-const KIND_SHIFT: u16 = 5;
-const KIND_BITS: u16 = 0xf << KIND_SHIFT;
-/// There is a stamp.
-const STAMP: u16 = 1 << 9;
-const MARK: u16 = 1 << 10;
-const INDEXED: u16 = 1 << 11;
-/// The string was changed in place (APPEND, SETRANGE, SETBIT): no `int` or `embstr` any more.
-const GROWN: u16 = 1 << 12;
-
-/// What the entry holds, and so what its slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u16)]
-enum Kind {
-    /// A string behind the key; no slot.
-    Embedded,
-    /// An `i64`.
-    Int,
-    /// A [`ThinStr`].
-    Raw,
-    /// A `Box<PagedStr>`.
-    Paged,
-    /// A [`List`].
-    List,
-    /// A [`Set`].
-    Set,
-    /// A [`Hash`].
-    Hash,
-    /// A [`Zset`].
-    Zset,
-}
-
-const KINDS: [Kind; 8] = [
-    Kind::Embedded,
-    Kind::Int,
-    Kind::Raw,
-    Kind::Paged,
-    Kind::List,
-    Kind::Set,
-    Kind::Hash,
-    Kind::Zset,
-];
-
-impl Kind {
-    /// Bytes of the slot.
-    #[inline]
-    fn slot(self) -> usize {
-        match self {
-            Kind::Embedded => 0,
-            Kind::Int | Kind::Raw | Kind::Paged => 8,
-            Kind::List | Kind::Set | Kind::Hash | Kind::Zset => COLLECTION,
-        }
-    }
-}
-
-/// Bytes of a collection's handle.
-const COLLECTION: usize = 16;
-const _: () = {
-    assert!(size_of::<List>() == COLLECTION && align_of::<List>() == 8);
-    assert!(size_of::<Set>() == COLLECTION && align_of::<Set>() == 8);
-    assert!(size_of::<Hash>() == COLLECTION && align_of::<Hash>() == 8);
-    assert!(size_of::<Zset>() == COLLECTION && align_of::<Zset>() == 8);
-    assert!(size_of::<ThinStr>() == 8 && size_of::<Box<PagedStr>>() == 8);
-    assert!(HEAD == 8);
-};
-
-/// Where the parts of an entry lie.
-#[derive(Clone, Copy)]
-struct Shape {
-    kind: Kind,
-    stamped: bool,
-    key_len: usize,
-    value_len: usize,
-}
-
-impl Shape {
-    fn long_key(self) -> bool {
-        self.key_len >= LONG_KEY
-    }
-
-    fn slot_at(self) -> usize {
-        HEAD + if self.stamped { 8 } else { 0 } + if self.long_key() { 8 } else { 0 }
-    }
-
-    fn key_at(self) -> usize {
-        // With a long key the slot always has its full size, so that the size of the whole follows
-        // from key and stamp alone.
-        self.slot_at() + if self.long_key() { COLLECTION } else { self.kind.slot() }
-    }
-
-    fn size(self) -> usize {
-        self.key_at() + self.key_len + self.value_len
-    }
-
-    /// Whether a string of `len` bytes may be embedded with this key and stamp.
-    fn embeds(self, len: usize) -> bool {
-        let shape = Shape { kind: Kind::Embedded, value_len: len, ..self };
-        !self.long_key() && len <= EMBED_MAX && shape.size() <= EMBED_MAX
-    }
-}
-
-/// A value on its way into an entry.
-enum Content<'a> {
-    /// Embedded bytes, and whether they count as changed in place.
-    Embedded(&'a [u8], bool),
-    Int(i64),
-    /// A string of its own, and whether it counts as changed in place.
-    Raw(ThinStr, bool),
-    Paged(Box<PagedStr>),
-    List(List),
-    Set(Set),
-    Hash(Hash),
-    Zset(Zset),
-}
-
-impl Content<'_> {
-    fn kind(&self) -> Kind {
-        match self {
-            Content::Embedded(..) => Kind::Embedded,
-            Content::Int(_) => Kind::Int,
-            Content::Raw(..) => Kind::Raw,
-            Content::Paged(_) => Kind::Paged,
-            Content::List(_) => Kind::List,
-            Content::Set(_) => Kind::Set,
-            Content::Hash(_) => Kind::Hash,
-            Content::Zset(_) => Kind::Zset,
-        }
-    }
-}
-
-/// The integer that a string is kept as, if its text is a canonical one.
-#[inline]
-fn as_int(text: &[u8]) -> Option<i64> {
-    match text.first() {
-        Some(b'-' | b'0'..=b'9') if text.len() <= I64_MAX_LEN => parse_i64(text),
-        _ => None,
-    }
-}
-
-/// The form for a string with this key and stamp.
-fn string_content(text: &[u8], shape: Shape) -> Content<'_> {
-    if let Some(value) = as_int(text) {
-        Content::Int(value)
-    } else if shape.embeds(text.len()) {
-        Content::Embedded(text, false)
-    } else if text.len() <= RAW_MAX {
-        Content::Raw(ThinStr::from_slice(text), false)
-    } else {
-        Content::Paged(Box::new(PagedStr::from_bytes(text)))
-    }
-}
+use layout::*;
 
 /// A key with its value, an optional time stamp, an access field and two marks.
 ///
@@ -229,18 +59,6 @@ const _: () = {
     assert_send_sync::<PagedStr>();
     assert_send_sync::<ThinStr>();
 };
-
-fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 8).expect("an entry in memory is below isize::MAX")
-}
-
-/// An allocation of the size class for `size` bytes.
-fn allocate(size: usize) -> NonNull<Head> {
-    let layout = layout(class_size(size));
-    // SAFETY: a size class is at least 8 bytes, so the layout is not empty.
-    let ptr = unsafe { alloc(layout) }.cast::<Head>();
-    NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout))
-}
 
 /// Creation and the whole value.
 impl Entry {
@@ -328,9 +146,16 @@ impl Entry {
     /// The key.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        let shape = self.shape();
+        let head = self.head();
+        let len = (head.access_key & 0xff) as usize;
+        let (at, len) = if len < LONG_KEY {
+            (HEAD + usize::from(head.flags & STAMP) / STAMP_TO_BYTES + slot_of(head.flags), len)
+        } else {
+            let shape = self.shape();
+            (shape.key_at(), shape.key_len)
+        };
         // SAFETY: the key's bytes lie there and are initialised (invariant).
-        unsafe { std::slice::from_raw_parts(self.at(shape.key_at()), shape.key_len) }
+        unsafe { std::slice::from_raw_parts(self.at(at), len) }
     }
 
     /// The value.
@@ -518,73 +343,6 @@ impl Entry {
     }
 }
 
-fn shape_for(content: &Content<'_>, key_len: usize, stamped: bool) -> Shape {
-    let value_len = match content {
-        Content::Embedded(text, _) => text.len(),
-        _ => 0,
-    };
-    Shape { kind: content.kind(), stamped, key_len, value_len }
-}
-
-/// The size class bits for a new allocation of this shape; unused with a long key.
-fn class_bits(shape: Shape) -> u16 {
-    if shape.long_key() { 0 } else { class_index(shape.size()) as u16 }
-}
-
-/// Writes everything but the key: head, stamp, long word, slot and embedded value.
-///
-/// # Safety
-/// `ptr` must be an allocation of at least `shape.size()` bytes, aligned to 8, whose old slot, if
-/// any, was dropped or moved out; `bits` must hold the allocation's class unless the key is long;
-/// `content` must be of that shape and must not lie in the allocation.
-unsafe fn write(
-    ptr: NonNull<Head>,
-    shape: Shape,
-    stamp: Option<i64>,
-    content: Content<'_>,
-    bits: u16,
-    access: u32,
-) {
-    let base = ptr.as_ptr().cast::<u8>();
-    let mut flags = bits | (shape.kind as u16) << KIND_SHIFT;
-    // SAFETY: all parts lie within `shape.size()` bytes (caller); stamp, long word and slot are at
-    // multiples of 8; writing overwrites nothing that needs dropping.
-    unsafe {
-        if let Some(stamp) = stamp {
-            flags |= STAMP;
-            base.add(HEAD).cast::<i64>().write(stamp);
-        }
-        if shape.long_key() {
-            let at = shape.slot_at() - 8;
-            base.add(at).cast::<u64>().write(shape.key_len as u64);
-        }
-        let slot = base.add(shape.slot_at());
-        match content {
-            Content::Embedded(text, grown) => {
-                let at = base.add(shape.key_at() + shape.key_len);
-                ptr::copy_nonoverlapping(text.as_ptr(), at, text.len());
-                flags |= if grown { GROWN } else { 0 };
-            }
-            Content::Int(value) => slot.cast::<i64>().write(value),
-            Content::Raw(text, grown) => {
-                slot.cast::<ThinStr>().write(text);
-                flags |= if grown { GROWN } else { 0 };
-            }
-            Content::Paged(paged) => slot.cast::<Box<PagedStr>>().write(paged),
-            Content::List(list) => slot.cast::<List>().write(list),
-            Content::Set(set) => slot.cast::<Set>().write(set),
-            Content::Hash(hash) => slot.cast::<Hash>().write(hash),
-            Content::Zset(zset) => slot.cast::<Zset>().write(zset),
-        }
-        let key_byte = shape.key_len.min(LONG_KEY) as u32;
-        ptr.write(Head {
-            access_key: key_byte | access << 8,
-            value_len: shape.value_len as u16,
-            flags,
-        });
-    }
-}
-
 /// Stamp, access field, marks and names.
 impl Entry {
     /// The time stamp (the key's expiry, for the keyspace; opaque here).
@@ -714,200 +472,6 @@ impl Entry {
     }
 }
 
-/// A string's bytes, to be changed in place.
-enum StrMut<'a> {
-    Bytes(&'a mut [u8]),
-    Paged(&'a mut PagedStr),
-}
-
-/// Strings.
-impl Entry {
-    /// Replaces the value by a string; `keep_stamp` keeps the stamp, else it is removed. A string
-    /// that fits the allocation's size class is copied in place.
-    pub fn replace_str(&mut self, text: &[u8], keep_stamp: bool) {
-        let head = self.head();
-        let in_shape = keep_stamp || head.flags & STAMP == 0;
-        if self.kind() == Kind::Embedded && in_shape && as_int(text).is_none() {
-            let shape = self.shape();
-            let at = shape.key_at() + shape.key_len;
-            let class = usize::from(head.flags & CLASS_BITS);
-            let room = usize::from(CLASSES[class]).min(EMBED_MAX);
-            let least = if class < 2 { 0 } else { usize::from(CLASSES[class - 2]) };
-            if at + text.len() <= room && at + text.len() > least {
-                // SAFETY: the text ends within the allocation (its class is `room` at least), and
-                // lies elsewhere, as `self` is borrowed exclusively.
-                unsafe { ptr::copy_nonoverlapping(text.as_ptr(), self.at(at), text.len()) };
-                self.set_head(|head| {
-                    head.value_len = text.len() as u16;
-                    head.flags &= !GROWN;
-                });
-                return;
-            }
-        }
-        self.replace_str_slowly(text, if keep_stamp { self.stamp() } else { None });
-    }
-
-    fn replace_str_slowly(&mut self, text: &[u8], stamp: Option<i64>) {
-        let shape = Shape { stamped: stamp.is_some(), ..self.shape() };
-        let long = !shape.embeds(text.len()) && as_int(text).is_none();
-        if self.kind() == Kind::Raw && long && stamp.is_some() == self.stamp().is_some() {
-            // SAFETY: an entry of this kind holds a `ThinStr` in its slot (invariant).
-            let own = unsafe { &mut *self.at::<ThinStr>(self.shape().slot_at()) };
-            if own.replace(text) {
-                self.set_flag(GROWN, false);
-                return self.set_stamp(stamp);
-            }
-        }
-        self.replace(string_content(text, shape), stamp);
-    }
-
-    /// Replaces the value by an integer, as a string; keeps the stamp.
-    pub fn set_int(&mut self, value: i64) {
-        if self.kind() == Kind::Int {
-            // SAFETY: an entry of this kind holds an `i64` in its slot (invariant).
-            unsafe { *self.at::<i64>(self.shape().slot_at()) = value };
-        } else {
-            self.replace(Content::Int(value), self.stamp());
-        }
-    }
-
-    /// Length of the string.
-    pub fn str_len(&self) -> usize {
-        match self.value() {
-            ValueRef::Str(text) => text.len(),
-            _ => unreachable!("the caller has checked that this is a string"),
-        }
-    }
-
-    /// Appends to the string and returns its new length.
-    pub fn append_str(&mut self, bytes: &[u8]) -> usize {
-        let old = self.str_len();
-        match self.widen(old + bytes.len(), true) {
-            StrMut::Bytes(own) => own[old..].copy_from_slice(bytes),
-            StrMut::Paged(paged) => paged.write_at(old, bytes),
-        }
-        old + bytes.len()
-    }
-
-    /// Writes into the string at `offset`, which may lie beyond its end: the gap becomes zeros.
-    /// Returns the length afterwards. Writing nothing changes nothing.
-    pub fn write_str_at(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let old = self.str_len();
-        if bytes.is_empty() {
-            return old;
-        }
-        let end = offset + bytes.len();
-        match self.widen(old.max(end), false) {
-            StrMut::Bytes(own) => own[offset..end].copy_from_slice(bytes),
-            StrMut::Paged(paged) => paged.write_at(offset, bytes),
-        }
-        old.max(end)
-    }
-
-    /// Makes the string at least `len` bytes long, with zeros, for changes in place; returns its
-    /// length.
-    pub fn grow_str(&mut self, len: usize) -> usize {
-        let len = len.max(self.str_len());
-        self.widen(len, false);
-        len
-    }
-
-    /// Runs `f` on the string's bytes, to be changed in place. A string in pages is copied for it;
-    /// prefer [`Entry::write_str_at`] for small changes.
-    pub fn make_bytes_mut<R>(&mut self, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        match self.widen(self.str_len(), false) {
-            StrMut::Bytes(own) => f(own),
-            StrMut::Paged(paged) => {
-                let mut copy = paged.to_vec();
-                let result = f(&mut copy);
-                paged.write_at(0, &copy);
-                result
-            }
-        }
-    }
-
-    /// Makes the string `len` bytes long (not less than it is) in a form that can be changed in
-    /// place, new bytes zero; `more` leaves room for further growth.
-    fn widen(&mut self, len: usize, more: bool) -> StrMut<'_> {
-        let stamp = self.stamp();
-        let shape = self.shape();
-        match self.kind() {
-            Kind::Embedded | Kind::Int => {
-                let embeds = shape.embeds(len);
-                let at = shape.key_at() + shape.key_len;
-                let class = usize::from(CLASSES[usize::from(self.head().flags & CLASS_BITS)]);
-                if self.kind() == Kind::Embedded && embeds && at + len <= class {
-                    let old = shape.value_len;
-                    // SAFETY: the new bytes lie within the allocation, behind the string.
-                    unsafe { ptr::write_bytes(self.at::<u8>(at + old), 0, len - old) };
-                    self.set_head(|head| head.value_len = len as u16);
-                } else {
-                    self.rebuild_wide(len, more, embeds, stamp);
-                }
-            }
-            Kind::Raw => {
-                // SAFETY: an entry of this kind holds a `ThinStr` in its slot (invariant).
-                let own = unsafe { &mut *self.at::<ThinStr>(shape.slot_at()) };
-                if len > RAW_MAX {
-                    let mut paged = Box::new(PagedStr::from_bytes(own.bytes()));
-                    paged.grow_to(len);
-                    self.replace(Content::Paged(paged), stamp);
-                } else if len > own.len() {
-                    if more {
-                        own.make_room(len, RAW_MAX);
-                    }
-                    own.grow_to(len);
-                }
-            }
-            Kind::Paged => {
-                // SAFETY: an entry of this kind holds a `Box<PagedStr>` in its slot (invariant).
-                unsafe { &mut *self.at::<Box<PagedStr>>(shape.slot_at()) }.grow_to(len);
-            }
-            _ => unreachable!("the caller has checked that this is a string"),
-        }
-        self.set_flag(GROWN, true);
-        let shape = self.shape();
-        // SAFETY: as in `value`, borrowed exclusively.
-        unsafe {
-            match shape.kind {
-                Kind::Embedded => {
-                    let at = self.at(shape.key_at() + shape.key_len);
-                    StrMut::Bytes(std::slice::from_raw_parts_mut(at, shape.value_len))
-                }
-                Kind::Raw => StrMut::Bytes((*self.at::<ThinStr>(shape.slot_at())).bytes_mut()),
-                Kind::Paged => StrMut::Paged(&mut *self.at::<Box<PagedStr>>(shape.slot_at())),
-                _ => unreachable!("a wide string has one of these forms"),
-            }
-        }
-    }
-
-    /// Gives a string that was embedded or an integer a new form of `len` bytes.
-    fn rebuild_wide(&mut self, len: usize, more: bool, embeds: bool, stamp: Option<i64>) {
-        let mut text: SmallVec<[u8; 128]> = SmallVec::new();
-        match self.value() {
-            ValueRef::Str(StrRef::Int(value)) => {
-                text.extend_from_slice(int_text(value, &mut [0; I64_MAX_LEN]));
-            }
-            ValueRef::Str(StrRef::Bytes(bytes)) => text.extend_from_slice(bytes),
-            _ => unreachable!("the caller has checked the kind"),
-        }
-        let content = if embeds {
-            text.resize(len, 0);
-            Content::Embedded(&text, true)
-        } else if len > RAW_MAX {
-            let mut paged = Box::new(PagedStr::from_bytes(&text));
-            paged.grow_to(len);
-            Content::Paged(paged)
-        } else {
-            let mut own = ThinStr::with_capacity(if more { (2 * len).min(RAW_MAX) } else { len });
-            own.extend(&text);
-            own.grow_to(len);
-            Content::Raw(own, true)
-        };
-        self.replace(content, stamp);
-    }
-}
-
 /// Collections.
 impl Entry {
     /// The list, to be changed; `None` if the value is of another type.
@@ -932,6 +496,30 @@ impl Entry {
     pub fn zset_mut(&mut self) -> Option<&mut Zset> {
         // SAFETY: an entry of this kind holds a `Zset` in its slot (invariant).
         (self.kind() == Kind::Zset).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
+}
+
+impl Clone for Entry {
+    /// A deep copy, with stamp, access field and marks, and in the same encoding.
+    fn clone(&self) -> Entry {
+        let grown = self.head().flags & GROWN != 0;
+        let content = match self.value() {
+            ValueRef::Str(StrRef::Int(value)) => Content::Int(value),
+            ValueRef::Str(StrRef::Bytes(bytes)) if self.kind() == Kind::Embedded => {
+                Content::Embedded(bytes, grown)
+            }
+            ValueRef::Str(StrRef::Bytes(bytes)) => Content::Raw(ThinStr::from_slice(bytes), grown),
+            ValueRef::Str(StrRef::Paged(paged)) => Content::Paged(Box::new(paged.clone())),
+            ValueRef::List(list) => Content::List(list.clone()),
+            ValueRef::Set(set) => Content::Set(set.clone()),
+            ValueRef::Hash(hash) => Content::Hash(hash.clone()),
+            ValueRef::Zset(zset) => Content::Zset(zset.clone()),
+        };
+        let mut copy = Entry::build(self.key(), content, self.stamp());
+        copy.set_access(self.access());
+        copy.set_mark(self.mark());
+        copy.set_indexed(self.indexed());
+        copy
     }
 }
 

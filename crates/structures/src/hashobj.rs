@@ -14,6 +14,7 @@ use crate::table::{Table, TableIter};
 use crate::{Elem, Limits};
 use stdx::Prng;
 
+#[derive(Clone)]
 enum Repr {
     /// Fields and values in turn.
     Listpack(Listpack),
@@ -21,6 +22,7 @@ enum Repr {
 }
 
 /// A map from fields to values, all byte strings.
+#[derive(Clone)]
 pub struct Hash(Repr);
 
 impl Default for Hash {
@@ -40,7 +42,7 @@ impl Hash {
     /// Source: redis 7.2 `t_hash.c:hashTypeTryConversion`.
     pub fn reserve(&mut self, n: usize, limits: &Limits) {
         if n > limits.hash_max_listpack_entries {
-            self.to_table();
+            self.become_table();
         }
     }
 
@@ -50,7 +52,7 @@ impl Hash {
     /// # Errors
     /// If a field has no value or occurs twice.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Hash, Corrupt> {
-        if pack.len() % 2 != 0 {
+        if !pack.len().is_multiple_of(2) {
             return corrupt(4, "as many values as fields");
         }
         if listpack::has_duplicates(&pack, 2) {
@@ -58,7 +60,7 @@ impl Hash {
         }
         let mut hash = Hash(Repr::Listpack(pack));
         if hash.len() > limits.hash_max_listpack_entries {
-            hash.to_table();
+            hash.become_table();
         }
         Ok(hash)
     }
@@ -120,7 +122,7 @@ impl Hash {
             let longest = limits.hash_max_listpack_value;
             let add = field.len().saturating_add(value.len());
             if field.len() > longest || value.len() > longest || !pack.safe_to_add(add) {
-                self.to_table();
+                self.become_table();
             }
         }
         match &mut self.0 {
@@ -134,7 +136,7 @@ impl Hash {
                 pack.push_back(field);
                 pack.push_back(value);
                 if pack.len() / 2 > limits.hash_max_listpack_entries {
-                    self.to_table();
+                    self.become_table();
                 }
                 true
             }
@@ -201,7 +203,7 @@ impl Hash {
         }
     }
 
-    fn to_table(&mut self) {
+    fn become_table(&mut self) {
         if let Repr::Listpack(_) = &self.0 {
             let mut table = Box::new(Table::new());
             for (field, value) in self.iter() {

@@ -150,6 +150,14 @@ impl ScoredMember {
     }
 }
 
+impl<const PRE: usize> Clone for Member<PRE> {
+    fn clone(&self) -> Member<PRE> {
+        // SAFETY: the first `PRE` bytes are initialised (invariant).
+        let prefix = unsafe { *self.0.as_ptr().cast::<[u8; PRE]>() };
+        Member::build(self.text(), prefix)
+    }
+}
+
 impl<const PRE: usize> Drop for Member<PRE> {
     fn drop(&mut self) {
         let size = Self::size(self.text().len());
@@ -254,8 +262,7 @@ impl Field {
     /// Changes the value; in place when the size class stays the same.
     pub(crate) fn set_value(&mut self, value: &[u8]) {
         let (head, field, old) = self.lengths();
-        let same_class =
-            class_size(head + field + old) == class_size(head + field + value.len());
+        let same_class = class_size(head + field + old) == class_size(head + field + value.len());
         if Self::head(field, value.len()) != head || !same_class {
             *self = Field::new(self.field(), value);
             return;
@@ -272,6 +279,12 @@ impl Field {
     pub(crate) fn mem_usage(&self) -> usize {
         let (head, field, value) = self.lengths();
         class_size(head + field + value)
+    }
+}
+
+impl Clone for Field {
+    fn clone(&self) -> Field {
+        Field::new(self.field(), self.value())
     }
 }
 

@@ -8,8 +8,8 @@
 //! Two rules hold everywhere:
 //! - One allocation per thing where it can be done, asked for in the allocator's own size classes
 //!   ([`class_size`]), so that growing inside a class is free and nothing is lost to rounding.
-//! - `unsafe` lives in `pack`, `table`, `items`, `thin` and `entry` only. The collections on top
-//!   of them (list, set, hash, sorted set, its tree) are safe code.
+//! - `unsafe` lives in `pack`, `table`, `items`, `thin`, `entry` and `zset/big` only. The other
+//!   collections and the sorted set's tree are safe code.
 
 mod elem;
 mod entry;

@@ -17,12 +17,14 @@ mod node;
 
 use node::{Node, NodeLimit};
 
+#[derive(Clone)]
 enum Repr {
     Packed(Listpack),
     Quick(Box<Quick>),
 }
 
 /// Invariant: no node is empty; `len` is the sum of the nodes' lengths.
+#[derive(Clone)]
 struct Quick {
     nodes: VecDeque<Node>,
     len: usize,
@@ -31,6 +33,7 @@ struct Quick {
 }
 
 /// A sequence of byte strings.
+#[derive(Clone)]
 pub struct List(Repr);
 
 /// One node of a list, as the codecs see it.
@@ -96,7 +99,7 @@ impl List {
             Repr::Packed(pack) => {
                 let size = pack.byte_len().saturating_add(bytes);
                 if limit.exceeded(size, pack.len().saturating_add(count)) {
-                    self.to_quick(limit);
+                    self.become_quick(limit);
                 }
             }
             Repr::Quick(quick) => quick.limit = limit,
@@ -287,7 +290,7 @@ impl List {
             self.0 = Repr::Quick(Box::new(quick));
             self.try_pack(limit);
         } else {
-            self.to_quick(limit).push_node(node);
+            self.become_quick(limit).push_node(node);
         }
     }
 
@@ -333,7 +336,7 @@ impl List {
         }
     }
 
-    fn to_quick(&mut self, limit: NodeLimit) -> &mut Quick {
+    fn become_quick(&mut self, limit: NodeLimit) -> &mut Quick {
         if let Repr::Packed(pack) = &mut self.0 {
             let pack = std::mem::take(pack);
             let mut quick = Quick { nodes: VecDeque::new(), len: 0, limit };

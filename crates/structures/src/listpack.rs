@@ -173,7 +173,18 @@ fn encode_backlen(len: usize, out: &mut [u8; 5]) -> usize {
 /// `None` when the entry does not fit in `bytes`, or `at` is the end mark.
 #[inline]
 fn decode(bytes: &[u8], at: usize) -> Option<(Elem<'_>, usize)> {
-    let lead = *bytes.get(at)?;
+    // Small integers and short strings, nearly all there is, have a backlen of one byte.
+    match *bytes.get(at)? {
+        lead @ 0..=0x7f => Some((Elem::Int(i64::from(lead)), 2)),
+        lead @ 0x80..=0xbf => {
+            let len = usize::from(lead & 0x3f);
+            Some((Elem::Bytes(bytes.get(at + 1..at + 1 + len)?), len + 2))
+        }
+        lead => decode_long(bytes, at, lead),
+    }
+}
+
+fn decode_long(bytes: &[u8], at: usize, lead: u8) -> Option<(Elem<'_>, usize)> {
     let le = |n: usize| -> Option<i64> {
         let mut wide = [0u8; 8];
         wide[..n].copy_from_slice(bytes.get(at + 1..at + 1 + n)?);
@@ -186,15 +197,11 @@ fn decode(bytes: &[u8], at: usize) -> Option<(Elem<'_>, usize)> {
         Some((Elem::Bytes(bytes.get(at + start..end)?), start + len))
     };
     let (elem, len) = match lead {
-        0..=0x7f => (Elem::Int(i64::from(lead)), 1),
-        0x80..=0xbf => text(1, usize::from(lead & 0x3f))?,
         0xc0..=0xdf => {
             let bits = (i64::from(lead & 0x1f) << 8) | i64::from(*bytes.get(at + 1)?);
             (Elem::Int((bits << 51) >> 51), 2)
         }
-        0xe0..=0xef => {
-            text(2, (usize::from(lead & 0x0f) << 8) | usize::from(*bytes.get(at + 1)?))?
-        }
+        0xe0..=0xef => text(2, (usize::from(lead & 0x0f) << 8) | usize::from(*bytes.get(at + 1)?))?,
         0xf0 => {
             let len = bytes.get(at + 1..at + 5)?;
             text(5, u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize)?
@@ -203,7 +210,8 @@ fn decode(bytes: &[u8], at: usize) -> Option<(Elem<'_>, usize)> {
         0xf2 => (Elem::Int(le(3)?), 4),
         0xf3 => (Elem::Int(le(4)?), 5),
         0xf4 => (Elem::Int(le(8)?), 9),
-        0xf5..=END => return None,
+        // The end mark, bytes without a meaning, and what `decode` has handled.
+        0xf5..=END | 0..=0xbf => return None,
     };
     Some((elem, len + backlen_size(len)))
 }
@@ -599,4 +607,4 @@ impl<'a> DoubleEndedIterator for ListpackIter<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -163,8 +163,8 @@ mod tests {
                         model[at..at + n].copy_from_slice(&piece);
                     }
                 }
-                8 if prng.chance(5) => {
-                    let len = prng.below(model.len() as u64 + 1) as usize;
+                8 if prng.chance(50) => {
+                    let len = model.len() - prng.below(model.len().min(500) as u64 + 1) as usize;
                     paged.truncate(len);
                     model.truncate(len);
                 }

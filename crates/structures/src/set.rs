@@ -18,6 +18,7 @@ use stdx::{Prng, parse_i64};
 /// Redis never lets an intset hold more, whatever is configured.
 const INTSET_MAX: usize = 1 << 30;
 
+#[derive(Clone)]
 enum Repr {
     Intset(Intset),
     Listpack(Listpack),
@@ -25,6 +26,7 @@ enum Repr {
 }
 
 /// A set of byte strings.
+#[derive(Clone)]
 pub struct Set(Repr);
 
 /// How a set is stored, for the codecs.
@@ -58,7 +60,7 @@ impl Set {
         } else if n <= limits.set_max_listpack_entries {
             Set(Repr::Listpack(Listpack::new()))
         } else {
-            Set(Repr::Table(Box::new(Table::new())))
+            Set(Repr::Table(Box::default()))
         }
     }
 
@@ -72,7 +74,7 @@ impl Set {
             Repr::Table(_) => false,
         };
         if exceeds {
-            self.to_table();
+            self.become_table();
         }
     }
 
@@ -152,7 +154,7 @@ impl Set {
                         return false;
                     }
                     if intset.len() > limits.set_max_intset_entries.min(INTSET_MAX) {
-                        self.to_table();
+                        self.become_table();
                     }
                     return true;
                 }
@@ -165,7 +167,7 @@ impl Set {
                 }
             }
         }
-        add_to_table(self.to_table(), member)
+        add_to_table(self.become_table(), member)
     }
 
     /// Removes a member; false if it was not there.
@@ -244,7 +246,7 @@ impl Set {
     }
 
     /// Changes the encoding to a table.
-    fn to_table(&mut self) -> &mut Table<SetMember> {
+    fn become_table(&mut self) -> &mut Table<SetMember> {
         if !matches!(self.0, Repr::Table(_)) {
             let mut table = Box::new(Table::new());
             for member in self.iter() {

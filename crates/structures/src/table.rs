@@ -25,7 +25,7 @@
 //! has two tables to search, and memory follows the number of keys closely: about 12.5 bytes per
 //! key at every size, where doubling would swing between 11 and 19.
 //!
-//! Buckets live in segments, four per doubling, that are never moved or copied. A segment is
+//! Buckets live in segments, four per doubling and at most 4 MiB long, that are never moved or copied. A segment is
 //! allocated untouched, and a bucket of it is first written when the table reaches it, so a big new
 //! segment costs no time and no resident memory up front. The directory of segments stays in cache.
 //!
@@ -56,8 +56,8 @@ mod segments;
 mod tests;
 
 use bucket::{Chain, Piece};
-use segments::Segments;
 pub use segments::PrefetchHint;
+use segments::Segments;
 
 /// What a table holds: an owning pointer to something that knows its key.
 ///
@@ -73,7 +73,10 @@ pub trait TableEntry {
     }
 
     /// Address of the memory that `key` reads, to be prefetched; it is never dereferenced.
-    fn address(&self) -> *const u8;
+    /// Override it where it can be told without reading that memory, or prefetching is in vain.
+    fn address(&self) -> *const u8 {
+        self.key().as_ptr()
+    }
 }
 
 /// Entries per bucket, on average, above which the table grows.
@@ -466,6 +469,17 @@ impl<E: TableEntry> Table<E> {
     /// Bytes requested from the allocator, with the untouched rest of the newest segment.
     pub fn allocated(&self) -> usize {
         self.segments.allocated() + self.child_bytes + self.segments.mem_usage()
+    }
+}
+
+impl<E: TableEntry + Clone> Clone for Table<E> {
+    /// A table of copies of the entries; it has no prefetch hint yet.
+    fn clone(&self) -> Table<E> {
+        let mut copy = Table::new();
+        for entry in self.iter() {
+            copy.insert_new(entry.hash(), entry.clone());
+        }
+        copy
     }
 }
 

@@ -93,8 +93,7 @@ impl ThinStr {
         let layout_new = layout(capacity);
         // SAFETY: allocated with `layout(old)` (invariant); the new size is not zero.
         let ptr = unsafe { realloc(self.0.as_ptr().cast(), layout(old), layout_new.size()) };
-        self.0 =
-            NonNull::new(ptr.cast()).unwrap_or_else(|| handle_alloc_error(layout_new));
+        self.0 = NonNull::new(ptr.cast()).unwrap_or_else(|| handle_alloc_error(layout_new));
         // SAFETY: the head was moved along and is ours.
         unsafe { self.0.as_mut() }.capacity = capacity;
     }

@@ -12,6 +12,7 @@
 //!
 //! Rejected: a skip list (Redis): about twice the memory and a cache miss per step.
 
+use crate::table::prefetch;
 use smallvec::SmallVec;
 
 /// Pairs per leaf: with its length a leaf is just below 1 KiB.
@@ -29,13 +30,19 @@ struct Leaf<T> {
     items: [T; LEAF],
 }
 
+/// The four lists have the same length, at most [`FAN`], so none ever leaves its inline space: an
+/// inner node is one allocation, and a search by score reads one run of scores.
 struct Inner<T> {
+    /// Score of the first pair below each child.
+    scores: Row<f64>,
     /// Pairs below each child.
-    counts: Vec<usize>,
-    /// First pair below each child.
-    firsts: Vec<(f64, T)>,
-    children: Vec<Node<T>>,
+    counts: Row<usize>,
+    /// Item of the first pair below each child.
+    items: Row<T>,
+    children: Row<Node<T>>,
 }
+
+type Row<X> = SmallVec<[X; FAN]>;
 
 enum Node<T> {
     Leaf(Box<Leaf<T>>),
@@ -98,32 +105,45 @@ impl<T: Copy + Default> Leaf<T> {
 }
 
 impl<T: Copy + Default> Inner<T> {
+    fn new() -> Box<Inner<T>> {
+        Box::new(Inner {
+            scores: Row::new(),
+            counts: Row::new(),
+            items: Row::new(),
+            children: Row::new(),
+        })
+    }
+
     fn with_child(child: Node<T>) -> Box<Inner<T>> {
-        let mut inner = Box::new(Inner {
-            counts: Vec::with_capacity(FAN),
-            firsts: Vec::with_capacity(FAN),
-            children: Vec::with_capacity(FAN),
-        });
+        let mut inner = Inner::new();
         inner.insert_child(0, child);
         inner
     }
 
     fn insert_child(&mut self, i: usize, child: Node<T>) {
+        let (score, item) = child.first();
+        self.scores.insert(i, score);
         self.counts.insert(i, child.count());
-        self.firsts.insert(i, child.first());
+        self.items.insert(i, item);
         self.children.insert(i, child);
     }
 
     fn remove_child(&mut self, i: usize) -> Node<T> {
+        self.scores.remove(i);
         self.counts.remove(i);
-        self.firsts.remove(i);
+        self.items.remove(i);
         self.children.remove(i)
+    }
+
+    fn set_first(&mut self, i: usize, (score, item): (f64, T)) {
+        self.scores[i] = score;
+        self.items[i] = item;
     }
 
     /// Brings count and first pair of child `i` up to date.
     fn refresh(&mut self, i: usize) {
         self.counts[i] = self.children[i].count();
-        self.firsts[i] = self.children[i].first();
+        self.set_first(i, self.children[i].first());
     }
 
     /// The child for an insertion at `rank`, and the rank within it; at a border the left one.
@@ -160,7 +180,7 @@ impl<T: Copy + Default> Inner<T> {
     /// Makes room in the full child `i`, where something will be inserted at `rank`.
     fn make_room(&mut self, i: usize, rank: usize) {
         // A neighbour with some room takes half of the difference.
-        const WORTH: usize = LEAF - LEAF / 8;
+        const WORTH: usize = LEAF - LEAF / 16;
         let at_end = i + 1 == self.children.len() && rank == self.counts[i];
         let at_start = i == 0 && rank == 0;
         if !at_end && !at_start {
@@ -238,7 +258,7 @@ impl<T: Copy + Default> Node<T> {
     fn first(&self) -> (f64, T) {
         match self {
             Node::Leaf(leaf) => (leaf.scores[0], leaf.items[0]),
-            Node::Inner(inner) => inner.firsts[0],
+            Node::Inner(inner) => (inner.scores[0], inner.items[0]),
         }
     }
 
@@ -266,13 +286,10 @@ impl<T: Copy + Default> Node<T> {
                 Node::Leaf(right)
             }
             Node::Inner(inner) => {
-                let mut right = Box::new(Inner {
-                    counts: Vec::with_capacity(FAN),
-                    firsts: Vec::with_capacity(FAN),
-                    children: Vec::with_capacity(FAN),
-                });
+                let mut right = Inner::new();
+                right.scores.extend(inner.scores.drain(at..));
                 right.counts.extend(inner.counts.drain(at..));
-                right.firsts.extend(inner.firsts.drain(at..));
+                right.items.extend(inner.items.drain(at..));
                 right.children.extend(inner.children.drain(at..));
                 Node::Inner(right)
             }
@@ -286,8 +303,9 @@ impl<T: Copy + Default> Node<T> {
                 a.take_front_of(&mut b, n);
             }
             (Node::Inner(a), Node::Inner(mut b)) => {
+                a.scores.append(&mut b.scores);
                 a.counts.append(&mut b.counts);
-                a.firsts.append(&mut b.firsts);
+                a.items.append(&mut b.items);
                 a.children.append(&mut b.children);
             }
             _ => unreachable!("siblings are of one kind"),
@@ -305,7 +323,7 @@ impl<T: Copy + Default> Node<T> {
         if inner.counts[i] == 0 {
             inner.remove_child(i);
         } else {
-            inner.firsts[i] = inner.children[i].first();
+            inner.set_first(i, inner.children[i].first());
             if inner.children[i].is_thin() {
                 inner.thicken(i);
             }
@@ -317,14 +335,24 @@ impl<T: Copy + Default> Node<T> {
         match self {
             Node::Leaf(_) => size_of::<Leaf<T>>(),
             Node::Inner(inner) => {
-                let own = size_of::<Inner<T>>()
-                    + inner.counts.capacity() * size_of::<usize>()
-                    + inner.firsts.capacity() * size_of::<(f64, T)>()
-                    + inner.children.capacity() * size_of::<Node<T>>();
-                own + inner.children.iter().map(Node::mem_usage).sum::<usize>()
+                size_of::<Inner<T>>() + inner.children.iter().map(Node::mem_usage).sum::<usize>()
             }
         }
     }
+}
+
+/// How many pairs at the beginning satisfy `holds`.
+fn beginning<T: Copy>(scores: &[f64], items: &[T], holds: impl Fn(f64, T) -> bool) -> usize {
+    let (mut low, mut high) = (0, scores.len().min(items.len()));
+    while low < high {
+        let middle = (low + high) / 2;
+        if holds(scores[middle], items[middle]) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 impl<T: Copy + Default> Tree<T> {
@@ -361,7 +389,7 @@ impl<T: Copy + Default> Tree<T> {
                     }
                     inner.counts[i] += 1;
                     if inside == 0 {
-                        inner.firsts[i] = (score, item);
+                        inner.set_first(i, (score, item));
                     }
                     node = &mut inner.children[i];
                     rank = inside;
@@ -402,7 +430,7 @@ impl<T: Copy + Default> Tree<T> {
                 Node::Inner(inner) => {
                     let (i, inside) = inner.child_with(rank);
                     if inside == 0 {
-                        inner.firsts[i].0 = score;
+                        inner.scores[i] = score;
                     }
                     node = &mut inner.children[i];
                     rank = inside;
@@ -419,19 +447,14 @@ impl<T: Copy + Default> Tree<T> {
         loop {
             match node {
                 Node::Leaf(leaf) => {
-                    let (mut low, mut high) = (0, leaf.len);
-                    while low < high {
-                        let middle = (low + high) / 2;
-                        if holds(leaf.scores[middle], leaf.items[middle]) {
-                            low = middle + 1;
-                        } else {
-                            high = middle;
-                        }
-                    }
-                    return count + low;
+                    // All lines at once; a binary search would wait for one after the other.
+                    leaf.scores.chunks(8).for_each(|line| prefetch(line.as_ptr().cast()));
+                    let len = leaf.len;
+                    return count + beginning(&leaf.scores[..len], &leaf.items[..len], &holds);
                 }
                 Node::Inner(inner) => {
-                    let begun = inner.firsts.partition_point(|&(score, item)| holds(score, item));
+                    inner.scores.chunks(8).for_each(|line| prefetch(line.as_ptr().cast()));
+                    let begun = beginning(&inner.scores, &inner.items, &holds);
                     if begun == 0 {
                         return count;
                     }

@@ -5,6 +5,7 @@ use crate::{Hash, List, PagedStr, Set, Zset};
 use stdx::{I64_MAX_LEN, parse_i64, push_i64};
 
 /// The value of a key, on its own.
+#[derive(Clone)]
 pub enum Value {
     /// A string.
     Str(Vec<u8>),

@@ -19,6 +19,7 @@ mod big;
 
 use big::{Big, BigIter};
 
+#[derive(Clone)]
 enum Repr {
     /// Members and scores in turn, in order.
     Listpack(Listpack),
@@ -26,6 +27,7 @@ enum Repr {
 }
 
 /// A set of members with scores, in order of score, then bytes. Scores are never NaN.
+#[derive(Clone)]
 pub struct Zset(Repr);
 
 /// What [`Zset::insert`] did.
@@ -155,7 +157,7 @@ impl Zset {
     /// Source: redis 7.2 `t_zset.c:zsetTypeCreate`, `zsetTypeMaybeConvert`.
     pub fn reserve(&mut self, n: usize, longest: usize, limits: &Limits) {
         if n > limits.zset_max_listpack_entries || longest > limits.zset_max_listpack_value {
-            self.to_big();
+            self.become_big();
         }
     }
 
@@ -166,7 +168,7 @@ impl Zset {
     /// If a member has no score, a score is not a number, the order is wrong or a member occurs
     /// twice.
     pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Zset, Corrupt> {
-        if pack.len() % 2 != 0 {
+        if !pack.len().is_multiple_of(2) {
             return corrupt(4, "as many scores as members");
         }
         let mut last: Option<(f64, Vec<u8>)> = None;
@@ -191,7 +193,7 @@ impl Zset {
         }
         let mut zset = Zset(Repr::Listpack(pack));
         if zset.len() > limits.zset_max_listpack_entries {
-            zset.to_big();
+            zset.become_big();
         }
         Ok(zset)
     }
@@ -249,7 +251,7 @@ impl Zset {
             insert_sorted(pack, member, score);
             return ZAdd::Added;
         }
-        self.to_big().insert(member, score)
+        self.become_big().insert(member, score)
     }
 
     /// A member's score.
@@ -325,34 +327,39 @@ impl Zset {
 
     /// Rank of the first member whose score is not below `range`; the length if there is none.
     pub fn first_rank_by_score(&self, range: &ScoreRange) -> usize {
-        self.count_while(|score, _| range.is_below(score))
+        self.count_while_score(|score| range.is_below(score))
     }
 
     /// Rank of the first member that is not below `range`; the length if there is none.
     pub fn first_rank_by_lex(&self, range: &LexRange) -> usize {
-        self.count_while(|_, member| range.is_below(member))
+        self.count_while_member(|member| range.is_below(member))
     }
 
     /// Rank of the first member in `range` and the number of members in it.
     pub fn score_window(&self, range: &ScoreRange) -> (usize, usize) {
         let start = self.first_rank_by_score(range);
-        let end = self.count_while(|score, _| !range.is_above(score));
+        let end = self.count_while_score(|score| !range.is_above(score));
         (start, end.saturating_sub(start))
     }
 
     /// Rank of the first member in `range` and the number of members in it.
     pub fn lex_window(&self, range: &LexRange) -> (usize, usize) {
         let start = self.first_rank_by_lex(range);
-        let end = self.count_while(|_, member| !range.is_above(member));
+        let end = self.count_while_member(|member| !range.is_above(member));
         (start, end.saturating_sub(start))
     }
 
-    fn count_while(&self, holds: impl Fn(f64, &[u8]) -> bool) -> usize {
+    fn count_while_score(&self, holds: impl Fn(f64) -> bool) -> usize {
         match &self.0 {
-            Repr::Listpack(_) => {
-                self.iter().take_while(|(m, score)| m.with(|m| holds(*score, m))).count()
-            }
-            Repr::Big(big) => big.count_while(holds),
+            Repr::Listpack(_) => self.iter().take_while(|&(_, score)| holds(score)).count(),
+            Repr::Big(big) => big.count_while_score(holds),
+        }
+    }
+
+    fn count_while_member(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
+        match &self.0 {
+            Repr::Listpack(_) => self.iter().take_while(|(m, _)| m.with(&holds)).count(),
+            Repr::Big(big) => big.count_while_member(holds),
         }
     }
 
@@ -495,7 +502,7 @@ impl Zset {
         self.0 = Repr::Listpack(pack);
     }
 
-    fn to_big(&mut self) -> &mut Big {
+    fn become_big(&mut self) -> &mut Big {
         if let Repr::Listpack(_) = &self.0 {
             let mut big = Box::new(Big::new());
             for (member, score) in self.iter() {
@@ -529,6 +536,8 @@ fn insert_sorted(pack: &mut Listpack, member: &[u8], score: f64) {
     with_packed_score(score, |score| pack.insert_elem(at, score));
 }
 
+// The tree's cursors are big, but an iterator lives on the stack only; a box would cost more.
+#[allow(clippy::large_enum_variant)]
 enum Inner<'a> {
     Listpack(ListpackIter<'a>, usize),
     Big(BigIter<'a>),

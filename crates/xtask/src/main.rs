@@ -3,11 +3,15 @@
 //! This tool drives other programs; it knows nothing of the server's insides.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Processes, sockets, files and clocks are its business.
 
+mod bench;
+mod check;
 mod diff;
 mod e2e;
+mod fuzz;
 mod paths;
 mod run;
 mod server;
+mod tidy;
 mod wire;
 
 use std::process::ExitCode;
@@ -23,6 +27,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Format, tidiness, clippy, unit tests, a minute of the simulator.
+    Check,
+    /// Check, the end-to-end tests and the differential test: what CI runs.
+    Test,
+    /// What no compiler checks about the files themselves.
+    Tidy,
+    /// Runs the fuzz targets.
+    Fuzz(fuzz::Options),
+    /// Measures beside redis-server: throughput, memory, growth, sync, failover.
+    Bench(bench::Options),
     /// Compares replies with redis-server over random commands.
     Diff(diff::Options),
     /// Runs the end-to-end tests.
@@ -38,6 +52,11 @@ fn closing((counts, fine): (run::Counts, bool)) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Check => check::check(),
+        Task::Test => check::test(),
+        Task::Tidy => tidy::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Diff(options) => diff::run(&options).map(drop),
         Task::E2e(options) => e2e::run(&options).and_then(closing),
     };

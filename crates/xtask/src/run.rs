@@ -83,8 +83,14 @@ fn read_counts(line: &str) -> Option<Counts> {
     }
     let before = |word: &str| -> u64 {
         let Some(at) = line.find(&format!(" {word}")) else { return 0 };
-        let digits: String =
-            line[..at].chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>().iter().rev().collect();
+        let digits: String = line[..at]
+            .chars()
+            .rev()
+            .take_while(char::is_ascii_digit)
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
+            .collect();
         digits.parse().unwrap_or(0)
     };
     let errors = if line.starts_with('=') { before("error") } else { 0 };

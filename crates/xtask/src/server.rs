@@ -75,9 +75,10 @@ impl Server {
         let log = File::create(dir.join("log"))?;
         let mut command = Command::new(&program.words[0]);
         command.args(&program.words[1..]);
-        for (name, value) in [("port", port.to_string().as_str()), ("bind", "127.0.0.1"), ("save", "")]
-            .iter()
-            .chain(directives)
+        for (name, value) in
+            [("port", port.to_string().as_str()), ("bind", "127.0.0.1"), ("save", "")]
+                .iter()
+                .chain(directives)
         {
             command.arg(format!("--{name}")).arg(value);
         }
@@ -146,7 +147,7 @@ impl Server {
         Ok((user / ticks, system / ticks))
     }
 
-    /// Resident memory in bytes (`VmRSS`), or its highest value so far (`VmHWM`).
+    /// A size in bytes from the process's status: `VmRSS` is resident memory.
     pub fn memory(&self, field: &str) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status
@@ -155,11 +156,6 @@ impl Server {
             .with_context(|| format!("status has no {field}"))?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib * 1024)
-    }
-
-    /// Resets the highest value of resident memory to the present one.
-    pub fn reset_peak_memory(&self) -> Result<()> {
-        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5")?)
     }
 }
 
@@ -193,10 +189,8 @@ pub fn free_port() -> Result<u16> {
 pub fn scratch_dir(purpose: &str) -> Result<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let dir = paths::target().join("scratch").join(format!(
-        "{purpose}-{}-{number}",
-        std::process::id()
-    ));
+    let dir =
+        paths::target().join("scratch").join(format!("{purpose}-{}-{number}", std::process::id()));
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
 }

@@ -93,6 +93,8 @@ pub fn parse(args: Vec<OsString>, auth_env: Option<OsString>) -> Result<Parsed, 
         match name.as_str() {
             "--help" => return Ok(Parsed::Help),
             "-v" | "--version" => return Ok(Parsed::Version),
+            // Without a host to follow, it is what -h means elsewhere.
+            "-h" if args.len() == 0 => return Ok(Parsed::Help),
             _ if flag(&mut options, &name) => {}
             _ => {
                 let value = args.next().ok_or_else(|| unrecognized(&name))?;

@@ -13,6 +13,8 @@ enum Line {
     Nothing,
     /// A quote is not closed.
     Unbalanced,
+    /// A number before a command that is none to repeat by.
+    BadRepeat,
     Quit,
     Clear,
     Help,
@@ -33,14 +35,22 @@ fn read_line(line: &[u8]) -> Line {
             Some(port) => Line::Connect(word(1).unwrap_or_default(), port),
             None => Line::Command(words, 1),
         },
-        _ => match stdx::parse_u64(first) {
-            Some(times) if times > 0 && words.len() > 1 => {
-                words.remove(0);
-                Line::Command(words, times)
+        _ if words.len() > 1 && is_integer(first) => {
+            match word(0).and_then(|times| times.parse::<i64>().ok()) {
+                Some(times) if times > 0 => {
+                    words.remove(0);
+                    Line::Command(words, times.unsigned_abs())
+                }
+                _ => Line::BadRepeat,
             }
-            _ => Line::Command(words, 1),
-        },
+        }
+        _ => Line::Command(words, 1),
     }
+}
+
+fn is_integer(word: &[u8]) -> bool {
+    let digits = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// True for lines that hold a password: they are not kept.
@@ -69,6 +79,7 @@ fn obey(session: &mut Session, line: &[u8]) -> io::Result<bool> {
     match read_line(line) {
         Line::Nothing => {}
         Line::Unbalanced => emit(b"Invalid argument(s)\n")?,
+        Line::BadRepeat => emit(b"Invalid redis-cli repeat command option value.\n")?,
         Line::Quit => return Ok(false),
         Line::Clear => emit(b"\x1b[H\x1b[2J")?,
         Line::Help => emit(HELP.as_bytes())?,
@@ -152,6 +163,10 @@ mod tests {
         assert_eq!(read_line(b"set a \"x\n"), Line::Unbalanced);
         assert_eq!(read_line(b"EXIT\n"), Line::Quit);
         assert_eq!(read_line(b"3 incr a\n"), command("incr a", 3));
+        assert_eq!(read_line(b"+02 incr a\n"), command("incr a", 2));
+        assert_eq!(read_line(b"0 incr a"), Line::BadRepeat);
+        assert_eq!(read_line(b"99999999999999999999 incr a"), Line::BadRepeat);
+        assert_eq!(read_line(b"3x a"), command("3x a", 1));
         assert_eq!(read_line(b"3\n"), command("3", 1));
         assert_eq!(read_line(b"connect h 7000"), Line::Connect("h".into(), 7000));
         assert_eq!(read_line(b"connect h x"), command("connect h x", 1));

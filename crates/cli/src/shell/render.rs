@@ -1,6 +1,6 @@
 //! How a reply is printed: the form for people and the raw form, as redis-cli prints them.
 //!
-//! Checked side by side with redis-cli 7.0.15 by `tests/shell.rs`.
+//! Checked side by side with redis-cli 7.0.15 by `tests/tools/shell.rs`.
 
 use super::answer::{Answer, Kind};
 

@@ -20,19 +20,19 @@ pub fn lines(snapshot: &Snapshot) -> Vec<String> {
     let dir = dir_option(&snapshot.dir);
     let mut lines = Vec::new();
     if snapshot.password {
-        lines.push("export REDISCLI_AUTH='the password'    # for all lines below".into());
+        lines.push("export REDISCLI_AUTH='the password'   # for all lines below".into());
     }
     lines.push(format!("redis-cli -p {node} set greeting hello"));
     lines.push(format!("{program} cli -p {sentinel} sentinel get-master-addr-by-name {name}"));
     lines.push(python(snapshot));
-    lines.push(format!("{program} kill{dir} master       # a replica takes over"));
-    lines.push(format!("{program} status{dir}            # who is who now"));
+    lines.push(format!("{program} kill{dir} master   # a replica takes over"));
+    lines.push(format!("{program} status{dir}   # who is who now"));
     if let Some(master) = &snapshot.master {
         lines.push(format!(
-            "{program} start{dir} {master}      # the old master comes back as a replica"
+            "{program} start{dir} {master}   # the old master comes back as a replica"
         ));
     }
-    lines.push(format!("{program} down{dir}              # stop everything, keep the data"));
+    lines.push(format!("{program} down{dir}   # stop everything, keep the data"));
     lines
 }
 

@@ -1,7 +1,7 @@
 //! Members that still run although the `up` that started them is gone, and the lock that tells
 //! whether it is.
 //!
-//! They die with it as a rule (see `spawn`); one that was paused cannot, and one that is saving a
+//! They end with it as a rule (see `spawn`); but one that hangs does not, and one that is saving a
 //! large data set takes a while.
 
 use std::fs::{File, TryLockError};

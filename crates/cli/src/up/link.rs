@@ -29,6 +29,8 @@ impl Link {
         {
             return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()));
         }
+        // So that CLIENT LIST tells who asks all the time; it matters to nobody else.
+        link.call(&["CLIENT", "SETNAME", "redoubt-up"])?;
         Ok(link)
     }
 

@@ -133,10 +133,7 @@ fn wait_until_ready(
         // The log is read after the look at what it tells about, so that its last words count.
         let ended = child.try_wait().map_err(|error| error.to_string())?;
         let snapshot = steer::snapshot(layout)?;
-        let ready = snapshot.is_some_and(|snapshot| {
-            snapshot.pid == child.id()
-                && snapshot.events.iter().any(|event| event.text.starts_with("ready:"))
-        });
+        let ready = snapshot.is_some_and(|s| s.pid == child.id() && s.ready_at.is_some());
         let mut text = String::new();
         log.read_to_string(&mut text).map_err(|error| error.to_string())?;
         let mut out = io::stdout().lock();

@@ -40,6 +40,8 @@ pub struct Member {
     pub node: Option<NodeFacts>,
     /// What it said last, if it is a sentinel.
     pub sentinel: Option<SentinelFacts>,
+    /// Its run id, if it is a sentinel: kept while it is silent or down.
+    pub id: Option<String>,
     /// Its last vote: run id and epoch.
     pub vote: Option<(String, u64)>,
 }
@@ -79,6 +81,8 @@ pub struct Model {
     pub members: Vec<Member>,
     /// The time line, oldest first.
     pub events: VecDeque<Event>,
+    /// When everything was up for the first time, in milliseconds since 1970, UTC.
+    pub ready_at: Option<i64>,
 }
 
 impl Model {
@@ -92,10 +96,11 @@ impl Model {
             answered: false,
             node: None,
             sentinel: None,
+            id: None,
             vote: None,
         };
         let members = plan.state.members.iter().map(member).collect();
-        Model { plan, members, events: VecDeque::new() }
+        Model { plan, members, events: VecDeque::new(), ready_at: None }
     }
 
     /// Adds to the time line.
@@ -192,10 +197,7 @@ impl Model {
         // What a peer was told about a vote counts when its own event was missed.
         for peer in facts.iter().flat_map(|facts| &facts.sentinels) {
             let Some(vote) = &peer.vote else { continue };
-            let voter = self
-                .members
-                .iter_mut()
-                .find(|m| m.sentinel.as_ref().is_some_and(|facts| facts.my_id == peer.id));
+            let voter = self.members.iter_mut().find(|m| m.id.as_ref() == Some(&peer.id));
             if let Some(voter) = voter
                 && voter.vote.as_ref().is_none_or(|(_, epoch)| vote.1 > *epoch)
             {
@@ -204,6 +206,7 @@ impl Model {
         }
         let member = &mut self.members[index];
         member.answered |= facts.is_some();
+        member.id = facts.as_ref().map(|facts| facts.my_id.clone()).or(member.id.take());
         member.sentinel = facts;
     }
 
@@ -277,7 +280,7 @@ impl Model {
             } else if facts.replicas < replicas {
                 missing.push(format!("{name}: knows {} of {replicas} replicas", facts.replicas));
             } else if down_count(facts) > 0 {
-                missing.push(format!("{name}: takes {} others for down", down_count(facts)));
+                missing.push(format!("{name}: takes {} for down", others(down_count(facts))));
             }
         }
         missing
@@ -295,12 +298,23 @@ impl Model {
         }
         let follows = facts.follows.as_ref().and_then(|address| self.node_at(address));
         if facts.role == "master" {
-            Some(format!("{name}: is not yet a replica"))
+            Some(format!("{name}: is a master too"))
         } else if follows != master {
             Some(format!("{name}: follows another one"))
         } else {
             (!facts.link_up).then(|| format!("{name}: link to the master"))
         }
+    }
+
+    /// The members' names by port and by run id, for [`shorten`].
+    pub fn names(&self) -> BTreeMap<String, String> {
+        let mut names = BTreeMap::new();
+        for member in &self.members {
+            let name = &member.record.name;
+            names.insert(member.record.port.to_string(), name.clone());
+            names.extend(member.id.clone().map(|id| (id, name.clone())));
+        }
+        names
     }
 
     /// Everything, for showing.
@@ -312,6 +326,7 @@ impl Model {
             dir: layout.dir.display().to_string(),
             pid: std::process::id(),
             ready: waiting_for.is_empty(),
+            ready_at: self.ready_at,
             waiting_for,
             master_name: MASTER_NAME.into(),
             master: master.map(|index| self.members[index].record.name.clone()),
@@ -409,12 +424,15 @@ impl Model {
     }
 
     fn sentinel_name(&self, id: &str) -> String {
-        let is_it = |m: &&Member| m.sentinel.as_ref().is_some_and(|facts| facts.my_id == id);
-        match self.members.iter().find(is_it) {
+        match self.members.iter().find(|m| m.id.as_deref() == Some(id)) {
             Some(member) => member.record.name.clone(),
             None => id.chars().take(8).collect(),
         }
     }
+}
+
+fn others(count: u64) -> String {
+    if count == 1 { "another one".into() } else { format!("{count} others") }
 }
 
 /// Replicas and other sentinels that a sentinel takes for down.
@@ -426,9 +444,9 @@ fn down_count(facts: &SentinelFacts) -> u64 {
 
 /// An event of a sentinel in short: instances by name, without what is the same in every line.
 /// `slave 127.0.0.1:6380 127.0.0.1 6380 @ mymaster 127.0.0.1 6379` becomes `node-2`.
-pub fn shorten(text: &str, names: &BTreeMap<u16, String>) -> String {
+pub fn shorten(text: &str, names: &BTreeMap<String, String>) -> String {
     let mut words: Vec<&str> = text.split(' ').collect();
-    let name = |port: &str| port.parse().ok().and_then(|port: u16| names.get(&port)).cloned();
+    let name = |key: &str| names.get(key).cloned();
     if words.len() >= 5 && matches!(words[1], "master" | "slave" | "sentinel") {
         let Some(instance) = name(words[4]) else { return text.to_owned() };
         if words.get(5) == Some(&"@") {
@@ -442,6 +460,12 @@ pub fn shorten(text: &str, names: &BTreeMap<u16, String>) -> String {
         && let (Some(old), Some(new)) = (name(old), name(new))
     {
         return format!("+switch-master {old} -> {new}");
+    }
+    if words[0] == "+vote-for-leader"
+        && let [_, id, epoch] = words[..]
+        && let Some(leader) = name(id)
+    {
+        return format!("+vote-for-leader {leader} {epoch}");
     }
     text.to_owned()
 }

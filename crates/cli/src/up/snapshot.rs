@@ -10,6 +10,7 @@ use super::event::Event;
 #[serde(rename_all = "kebab-case")]
 pub enum MemberState {
     /// Its turn has not come.
+    #[serde(rename = "waiting")]
     NotStarted,
     /// It runs and has not answered yet.
     Starting,
@@ -31,7 +32,7 @@ impl MemberState {
     /// The word that people and scripts see.
     pub fn word(self) -> &'static str {
         match self {
-            MemberState::NotStarted => "not-started",
+            MemberState::NotStarted => "waiting",
             MemberState::Starting => "starting",
             MemberState::Loading => "loading",
             MemberState::Running => "running",
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub pid: u32,
     /// True if every member runs, follows the master and agrees with the others.
     pub ready: bool,
+    /// When everything was up for the first time, in milliseconds since 1970, UTC.
+    pub ready_at: Option<i64>,
     /// What is not as it should be; empty when `ready`.
     pub waiting_for: Vec<String>,
     /// The name under which sentinels know the master.

@@ -7,7 +7,8 @@
 //! call [`spawn`].
 //!
 //! SIGTERM and not SIGKILL, so that nodes still save their data. A member that is stopped (SIGSTOP)
-//! does not see it until it goes on; the next `up` or `down` finds it by `up.json`.
+//! sees it as well: it has a process group of its own, which its parent's end leaves an orphan, and
+//! the kernel lets stopped orphans go on.
 
 use std::ffi::OsString;
 use std::io;

@@ -144,7 +144,14 @@ fn wait_for_start(layout: &Layout, response: &Response) -> Result<bool, String> 
 fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Option<(&'a MemberStatus, String)> {
     for node in &snapshot.nodes {
         if node.member.name == name {
-            let role = node.role.as_ref().map_or(String::new(), |role| format!(" as a {role}"));
+            let is_master = node.role.as_deref() == Some("master");
+            let role = match &node.role {
+                Some(_) if is_master && snapshot.master.as_deref() != Some(name) => {
+                    " as a master, until the sentinels make it a replica".to_owned()
+                }
+                Some(role) => format!(" as a {role}"),
+                None => String::new(),
+            };
             return Some((&node.member, role));
         }
     }

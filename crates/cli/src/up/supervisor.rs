@@ -5,7 +5,6 @@
 //! keys only send it messages. It must be the main thread, since members live as long as the thread
 //! that started them (see `spawn`).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -15,10 +14,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::KeyEvent;
-use rustix::process::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use super::control::{self, Request, Response, Verb};
+use super::control::{self, Request, Response};
 use super::event::Event;
 use super::layout::{self, Layout};
 use super::model::{End, Model};
@@ -30,6 +28,9 @@ use super::state::{Kind, ProcessId, State};
 use super::view::{Action, View};
 use super::watch::{self, Target, Update};
 use super::{hints, leftovers};
+
+mod orders;
+mod stop;
 
 /// What reaches the main thread.
 pub enum Message {
@@ -64,10 +65,6 @@ const FRAME: Duration = Duration::from_millis(50);
 const START_PATIENCE: Duration = Duration::from_secs(20);
 /// When it is time to say what is still missing.
 const SLOW_START: Duration = Duration::from_secs(30);
-/// How long a sentinel may take to stop.
-const SENTINEL_STOP: Duration = Duration::from_secs(5);
-/// How long a node may take: it saves its data, and a master waits for its replicas (10 s).
-const NODE_STOP: Duration = Duration::from_secs(20);
 /// Lines of a log that are quoted when a member does not start.
 const LOG_LINES: usize = 6;
 
@@ -311,7 +308,9 @@ impl Supervisor {
             ports(snapshot.sentinels.iter().map(|s| s.member.port).collect()),
             snapshot.master_name,
         );
-        self.model.note(Event::now("up", line.clone()));
+        let event = Event::now("up", format!("ready: everything is up, {master} is the master"));
+        self.model.ready_at = Some(event.at);
+        self.model.note(event);
         self.print(&line);
         self.print("try it from another shell:");
         for hint in hints::lines(snapshot) {
@@ -382,7 +381,8 @@ impl Supervisor {
         member.record.process = None;
         member.forget();
         let by_request = member.kill_requested || self.stops > 0;
-        member.end = Some(if by_request { End::Killed } else { End::Exited(text.clone()) });
+        member.end =
+            Some(if member.kill_requested { End::Killed } else { End::Exited(text.clone()) });
         let name = member.record.name.clone();
         self.save();
         if Some(index) == self.master {
@@ -411,19 +411,18 @@ impl Supervisor {
         if member.node.as_ref().is_none_or(|facts| facts.role != "master") {
             return;
         }
+        let name = member.record.name.clone();
         if let Some(before) = self.master.replace(now) {
             let before = &self.model.members[before].record.name;
-            let after = match self.lost.take() {
+            let text = match self.lost.take() {
                 Some((since, how)) => {
-                    format!(", {:.2} s after {how}", since.elapsed().as_secs_f64())
+                    format!(
+                        "{name} is master now, {:.2} s after {how}",
+                        since.elapsed().as_secs_f64()
+                    )
                 }
-                None => String::new(),
+                None => format!("{name} is master now, {before} was"),
             };
-            let record = &member.record;
-            let text = format!(
-                "master is now {}, port {} (was {before}){after}",
-                record.name, record.port
-            );
             self.tell(Event::now("up", text));
         }
         self.lost = None;
@@ -435,8 +434,7 @@ impl Supervisor {
         }
         self.drawn = Instant::now();
         let snapshot = self.model.snapshot();
-        let names: BTreeMap<u16, String> =
-            self.model.members.iter().map(|m| (m.record.port, m.record.name.clone())).collect();
+        let names = self.model.names();
         if let Some(view) = &mut self.view {
             // A terminal that has gone is noticed by SIGHUP.
             let _ = view.draw(&snapshot, &self.model.events, &names, self.stops > 0);
@@ -467,180 +465,6 @@ impl Supervisor {
             view.set_message(result.err().unwrap_or_default());
         }
         self.draw(true);
-    }
-
-    // ----- commands -----
-
-    fn obey(&mut self, request: &Request) -> Response {
-        let mut response = Response::default();
-        match request.verb {
-            Verb::Status => response.snapshot = Some(self.model.snapshot()),
-            Verb::Down => {
-                self.stops += 1;
-                let running = self.model.members.iter().filter(|m| m.child.is_some()).count();
-                response.lines.push(format!("stopping {running} processes"));
-            }
-            Verb::Kill | Verb::Pause | Verb::Resume | Verb::Start => {
-                // All names are looked up first: `master` means the one before the command.
-                let found: Vec<_> = request.nodes.iter().map(|n| self.model.find(n)).collect();
-                for index in found {
-                    let result = index.and_then(|index| match request.verb {
-                        Verb::Kill => self.kill(index),
-                        Verb::Pause => self.pause(index),
-                        Verb::Resume => self.resume(index),
-                        _ => self.start(index),
-                    });
-                    match result {
-                        Ok(line) => response.lines.push(line),
-                        Err(line) => response.errors.push(line),
-                    }
-                }
-            }
-        }
-        response
-    }
-
-    /// `node-1 (the master)`
-    fn title(&self, index: usize) -> String {
-        let name = &self.model.members[index].record.name;
-        let is_master = self.model.master() == Some(index);
-        if is_master { format!("{name} (the master)") } else { name.clone() }
-    }
-
-    fn running(&self, index: usize) -> Result<ProcessId, String> {
-        let member = &self.model.members[index];
-        match (&member.child, member.record.process) {
-            (Some(_), Some(process)) => Ok(process),
-            _ => {
-                let name = &member.record.name;
-                Err(format!("{name} is not running; `start {name}` starts it"))
-            }
-        }
-    }
-
-    fn kill(&mut self, index: usize) -> Result<String, String> {
-        let process = self.running(index)?;
-        let title = self.title(index);
-        let member = &mut self.model.members[index];
-        member.kill_requested = true;
-        process.signal(Signal::KILL).map_err(|error| format!("{title}: {error}"))?;
-        let status = member.child.as_mut().map(|child| child.wait());
-        if let Some(Ok(status)) = status {
-            self.ended(index, status);
-        }
-        let name = &self.model.members[index].record.name;
-        Ok(format!("killed {title}, pid {}; `start {name}` starts it again", process.pid))
-    }
-
-    fn pause(&mut self, index: usize) -> Result<String, String> {
-        let process = self.running(index)?;
-        let title = self.title(index);
-        let name = self.model.members[index].record.name.clone();
-        if process.is_stopped() {
-            return Err(format!("{name} is paused already; `resume {name}` lets it go on"));
-        }
-        process.signal(Signal::STOP).map_err(|error| format!("{title}: {error}"))?;
-        if Some(index) == self.master {
-            self.lost.get_or_insert((Instant::now(), format!("{name} was paused")));
-        }
-        self.tell_of(index, "paused (SIGSTOP)");
-        Ok(format!("paused {title}, pid {}; `resume {name}` lets it go on", process.pid))
-    }
-
-    fn resume(&mut self, index: usize) -> Result<String, String> {
-        let process = self.running(index)?;
-        let name = self.model.members[index].record.name.clone();
-        if !process.is_stopped() {
-            return Err(format!("{name} is not paused"));
-        }
-        process.signal(Signal::CONT).map_err(|error| format!("{name}: {error}"))?;
-        self.tell_of(index, "resumed (SIGCONT)");
-        Ok(format!("resumed {name}, pid {}", process.pid))
-    }
-
-    fn start(&mut self, index: usize) -> Result<String, String> {
-        let name = self.model.members[index].record.name.clone();
-        if let Ok(process) = self.running(index) {
-            return Err(if process.is_stopped() {
-                format!("{name} is paused; `resume {name}` lets it go on")
-            } else {
-                format!("{name} is running already, pid {}", process.pid)
-            });
-        }
-        self.spawn(index)?;
-        let pid = self.model.members[index].record.process.map_or(0, |process| process.pid);
-        Ok(format!("started {name}, pid {pid}"))
-    }
-
-    // ----- the end -----
-
-    /// Sentinels first, so that none takes the end of the master for a failure; then the master,
-    /// which hands its last writes to the replicas; then these.
-    fn stop_all(&mut self) {
-        self.stops = self.stops.max(1);
-        self.tell(Event::now("up", "stopping"));
-        self.draw(true);
-        let master = self.model.master();
-        let (nodes, sentinels): (Vec<usize>, Vec<usize>) = (0..self.model.members.len())
-            .partition(|index| self.model.members[*index].record.kind == Kind::Node);
-        let (masters, replicas) = nodes.into_iter().partition(|index| Some(*index) == master);
-        // A paused replica would keep the master waiting, and cannot stop either.
-        for index in 0..self.model.members.len() {
-            if let Ok(process) = self.running(index)
-                && process.is_stopped()
-            {
-                let _ = process.signal(Signal::CONT);
-            }
-        }
-        self.stop_group(&sentinels, SENTINEL_STOP);
-        self.stop_group(&masters, NODE_STOP);
-        self.stop_group(&replicas, NODE_STOP);
-        self.finish_state();
-        self.tell(Event::now("up", "stopped"));
-    }
-
-    fn stop_group(&mut self, group: &[usize], patience: Duration) {
-        let deadline = Instant::now() + patience;
-        for index in group {
-            if let Ok(process) = self.running(*index) {
-                // One that has just ended needs no signal.
-                let _ = process.signal(Signal::TERM);
-            }
-        }
-        let mut killed = false;
-        while group.iter().any(|index| self.model.members[*index].child.is_some()) {
-            if !killed && (self.stops > 1 || Instant::now() >= deadline) {
-                killed = true;
-                for index in group {
-                    if let Ok(process) = self.running(*index) {
-                        self.tell_of(*index, "does not stop: killing it");
-                        let _ = process.signal(Signal::KILL);
-                    }
-                }
-            }
-            match self.messages.recv_timeout(Duration::from_millis(20)) {
-                Ok(Message::Control(request, reply)) if request.verb != Verb::Status => {
-                    let errors = vec!["`up` is stopping".to_owned()];
-                    let _ = reply.send(Response { errors, ..Response::default() });
-                }
-                // What dying members say about each other is no news.
-                Ok(Message::Update(_)) | Err(_) => {}
-                Ok(message) => self.handle(message),
-            }
-            self.reap();
-            self.draw(false);
-        }
-    }
-
-    fn finish_state(&mut self) {
-        let state = State {
-            supervisor: None,
-            members: self.model.members.iter().map(|m| m.record.clone()).collect(),
-            ..self.model.plan.state.clone()
-        };
-        if let Err(error) = state.save(&self.model.plan.layout) {
-            self.tell(Event::now("up", format!("cannot write up.json: {error}")));
-        }
     }
 }
 

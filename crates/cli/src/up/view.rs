@@ -81,7 +81,7 @@ impl View {
         &mut self,
         snapshot: &Snapshot,
         events: &VecDeque<Event>,
-        names: &BTreeMap<u16, String>,
+        names: &BTreeMap<String, String>,
         stopping: bool,
     ) -> io::Result<()> {
         let state = &mut self.state;
@@ -136,7 +136,7 @@ fn paint(
     frame: &mut Frame<'_>,
     snapshot: &Snapshot,
     events: &VecDeque<Event>,
-    names: &BTreeMap<u16, String>,
+    names: &BTreeMap<String, String>,
     state: &mut ViewState,
     stopping: bool,
 ) {
@@ -262,10 +262,10 @@ fn paint_nodes(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, selected:
     let mut columns = vec![
         ("NODE", Length(8)),
         ("PORT", Length(5)),
-        ("PROCESS", Length(11)),
+        ("PROCESS", Length(8)),
         ("ROLE", Length(7)),
-        ("LINK", Length(if wide { 20 } else { 16 })),
-        ("OFFSET", Length(if wide { 14 } else { 10 })),
+        ("LINK", Length(if wide { 20 } else { 17 })),
+        ("OFFSET", Length(if wide { 14 } else { 12 })),
         ("BEHIND", Min(12)),
     ];
     if wide {
@@ -321,9 +321,9 @@ fn paint_sentinels(
     let mut columns = vec![
         ("SENTINEL", Length(10)),
         ("PORT", Length(5)),
-        ("PROCESS", Length(11)),
+        ("PROCESS", Length(8)),
         ("MASTER", Length(8)),
-        ("SAYS IT IS", Length(if wide { 24 } else { 12 })),
+        ("SAYS IT IS", Length(if wide { 24 } else { 20 })),
         ("EPOCH", Length(5)),
         ("VOTED FOR", Length(if wide { 16 } else { 15 })),
     ];
@@ -365,7 +365,7 @@ fn paint_events(
     frame: &mut Frame<'_>,
     area: Rect,
     events: &VecDeque<Event>,
-    names: &BTreeMap<u16, String>,
+    names: &BTreeMap<String, String>,
     state: &mut ViewState,
 ) {
     let rows = usize::from(area.height.saturating_sub(1));
@@ -381,7 +381,7 @@ fn paint_events(
     frame.render_widget(Paragraph::new(lines).block(titled(title)), area);
 }
 
-fn event_line(event: &Event, names: &BTreeMap<u16, String>) -> Line<'static> {
+fn event_line(event: &Event, names: &BTreeMap<String, String>) -> Line<'static> {
     let text = shorten(&event.text, names);
     let word = text.split(' ').next().unwrap_or_default();
     let color = match word {

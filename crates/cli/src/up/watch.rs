@@ -148,10 +148,15 @@ fn poll<T>(
 ) {
     let mut link: Option<Link> = None;
     loop {
-        if link.is_none() {
+        let mut answer = link.as_mut().map(&ask);
+        // A failover ends the clients' links to a node that takes another role; such a link is made
+        // anew at once. One that hangs is given up until the next time.
+        let hangs = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        if !matches!(&answer, Some(Err(error)) if hangs(error)) && !matches!(answer, Some(Ok(_))) {
             link = Link::connect(target.port, target.password.as_deref()).ok();
+            answer = link.as_mut().map(&ask);
         }
-        let facts = link.as_mut().and_then(|link| ask(link).ok());
+        let facts = answer.and_then(Result::ok);
         if facts.is_none() {
             link = None;
         }

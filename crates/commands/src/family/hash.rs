@@ -28,13 +28,13 @@ pub const TABLE: &[&Command<DataFn>] = &[
     &walk::HSCAN,
 ];
 
-/// The value of a field, before a write: no access, no statistics.
+/// The value of a field, before a write.
 fn peek_field<'a>(
     ctx: &'a mut Ctx<'_, '_>,
     key: &[u8],
     field: &[u8],
 ) -> Result<Option<Elem<'a>>, CommandError> {
-    match ctx.keys.peek(key).map(|entry| entry.value()) {
+    match ctx.keys.before_write(key).map(|entry| entry.value()) {
         None => Ok(None),
         Some(ValueRef::Hash(hash)) => Ok(hash.get(field)),
         Some(_) => Err(CommandError::WRONG_TYPE),

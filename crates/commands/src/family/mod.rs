@@ -2,6 +2,7 @@
 
 use crate::{Command, DataFn};
 
+mod collections;
 mod common;
 pub mod generic;
 pub mod hash;

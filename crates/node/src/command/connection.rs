@@ -40,7 +40,7 @@ fn ping(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 
 /// ECHO message
 pub const ECHO: Command<NodeFn> = Command::new(
-    CommandSpec::new("echo", 2, Group::Connection).flags(Flags::FAST).doc("O(1)", "Answers the message given."),
+    CommandSpec::new("echo", 2, Group::Connection).flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST)).doc("O(1)", "Answers the message given."),
     |cx, args| {
         cx.reply.bulk(args.at(1));
         Ok(After::Done)
@@ -119,7 +119,7 @@ fn reset(cx: &mut NodeCtx<'_, '_>, _args: &Args<'_>) -> Result {
 /// AUTH [username] password
 pub const AUTH: Command<NodeFn> = Command::new(
     CommandSpec::new("auth", -2, Group::Connection)
-        .flags(ANYTIME.union(Flags::SENTINEL).union(Flags::SKIP_MONITOR))
+        .flags(ANYTIME.union(Flags::SENTINEL))
         .doc("O(1)", "Says who the connection belongs to."),
     auth,
 );
@@ -195,7 +195,8 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         cx.reply.set_protocol(version);
     }
     let reply = &mut *cx.reply;
-    reply.map(7);
+    let is_sentinel = cx.node.sentinel().is_some();
+    reply.map(if is_sentinel { 6 } else { 7 });
     reply.text("server");
     reply.text("redis");
     reply.text("version");
@@ -205,9 +206,13 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     reply.text("id");
     reply.integer(cx.session.id() as i64);
     reply.text("mode");
-    reply.text(if cx.worker.settings.config.cluster_enabled { "cluster" } else { "standalone" });
-    reply.text("role");
-    reply.text(if cx.node.is_replica() { "replica" } else { "master" });
+    if is_sentinel {
+        reply.text("sentinel");
+    } else {
+        reply.text(if cx.worker.settings.config.cluster_enabled { "cluster" } else { "standalone" });
+        reply.text("role");
+        reply.text(if cx.node.is_replica() { "replica" } else { "master" });
+    }
     reply.text("modules");
     reply.array(0);
     Ok(After::Done)

@@ -1,9 +1,19 @@
 //! The node's own commands: about connections, transactions, channels and the server itself.
 
+pub mod about;
+pub mod client;
+pub mod command_cmd;
 pub mod connection;
+pub mod debug;
+pub mod info;
+pub mod latency;
+pub(crate) mod later;
+pub mod memory;
 pub mod pubsub;
 pub mod replication;
+pub mod sentinel;
 pub mod server;
+pub mod slowlog;
 pub mod transactions;
 
 use crate::NodeFn;
@@ -11,7 +21,8 @@ use commands::Command;
 
 /// The tables of all groups.
 pub const TABLES: &[&[&Command<NodeFn>]] =
-    &[connection::TABLE, transactions::TABLE, pubsub::TABLE, replication::TABLE, server::TABLE];
+    &[connection::TABLE, transactions::TABLE, pubsub::TABLE, replication::TABLE, sentinel::TABLE, server::TABLE,
+      info::TABLE, client::TABLE, command_cmd::TABLE, debug::TABLE, memory::TABLE, latency::TABLE, slowlog::TABLE, about::TABLE];
 
 /// The version of Redis whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.4.0";

@@ -111,6 +111,9 @@ pub const PUBLISH: Command<NodeFn> = Command::new(
 );
 
 fn publish(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    if cx.node.sentinel().is_some() {
+        return super::sentinel::run(cx, args);
+    }
     let own = cx.session.id();
     let receivers = cx.node.pubsub.publish(&cx.node.mailboxes, args.at(1), args.at(2), own, &mut cx.session.pushes);
     cx.reply.count(receivers);

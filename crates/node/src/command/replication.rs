@@ -64,7 +64,8 @@ pub const REPLCONF: Command<NodeFn> = Command::new(
         .since("3.0.0")
         .doc("O(1)", "What a replica tells its master about itself."),
     |cx, args| {
-        let input = MasterInput::Replconf { conn: ConnId(cx.session.id()), peer_ip: peer_ip(&cx.session.info.addr, cx.session.info.unix), args: *args };
+        let info = std::sync::Arc::clone(&cx.session.info);
+        let input = MasterInput::Replconf { conn: ConnId(info.id), peer_ip: peer_ip(&info.addr, info.unix), args: *args };
         feed(cx, input)
     },
 );
@@ -88,9 +89,10 @@ pub const SYNC: Command<NodeFn> = Command::new(
 
 fn sync(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let pending_output = !cx.reply.is_empty();
+    let info = std::sync::Arc::clone(&cx.session.info);
     let input = MasterInput::Sync {
-        conn: ConnId(cx.session.id()),
-        peer_ip: peer_ip(&cx.session.info.addr, cx.session.info.unix),
+        conn: ConnId(info.id),
+        peer_ip: peer_ip(&info.addr, info.unix),
         args: *args,
         pending_output,
     };
@@ -124,7 +126,10 @@ pub const ROLE: Command<NodeFn> = Command::new(
         .acl(AclCategories::ADMIN.union(AclCategories::DANGEROUS))
         .since("2.8.12")
         .doc("O(1)", "Tells this node's place in its replication group."),
-    |cx, _| {
+    |cx, args| {
+        if cx.node.sentinel().is_some() {
+            return super::sentinel::run(cx, args);
+        }
         let link = cx.node.repl.link();
         let master = cx.node.repl.master();
         replication::role_reply(cx.worker.now.mono(), &link, &master, cx.reply);

@@ -213,7 +213,7 @@ const CONFIG_REWRITE: Command<NodeFn> = Command::new(
 );
 
 const CONFIG_RESETSTAT: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|resetstat", 2, Group::Server).flags(CONFIG_FLAGS).since("2.0.0").doc("O(1)", "Sets the counters of INFO to zero."),
+    CommandSpec::new("config|resetstat", 2, Group::Server).flags(CONFIG_FLAGS.union(Flags::WALKS)).since("2.0.0").doc("O(1)", "Sets the counters of INFO to zero."),
     |cx, _| {
         cx.node.stats.reset();
         cx.node.repl.master().reset_stats();

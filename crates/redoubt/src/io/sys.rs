@@ -99,6 +99,12 @@ pub fn lower_priority() {
     }
 }
 
+/// Bytes of a memory page.
+pub fn page_size() -> u64 {
+    // SAFETY: sysconf has no memory effects.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// Words of `uname`: system, release, machine.
 pub fn uname() -> String {
     let name = rustix::system::uname();

@@ -7,11 +7,11 @@
 use super::addr;
 use super::conn::{Conn, Flush};
 use super::listen::Listener;
-use super::replica::{self, Pumped, SnapshotQueues};
+use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
-use node::{ClientInfo, Host, Message, Next, Node, ReplicaTask, Session, Worker};
+use node::{ClientInfo, Message, Next, Node, ReplicaTask, Session, Worker};
 use replication::{ConnId, MasterInput};
 use resp::{Args, Decoded, Limits, Reply};
 use slab::Slab;
@@ -608,7 +608,7 @@ impl EventLoop {
             let fine = match task {
                 ReplicaTask::Transfer(transfer) => replica::start_transfer(conn, &self.shared.queues, transfer),
                 ReplicaTask::Stream(cursor) => {
-                    conn.feed.get_or_insert_with(Default::default).start_stream(cursor);
+                    conn.feed.get_or_insert_with(|| Box::new(ReplicaFeed::new())).start_stream(cursor);
                     true
                 }
             };

@@ -88,8 +88,8 @@ pub struct SnapshotMark {
     pub offset: u64,
     /// The histories at that moment (RDB AUX `repl-id`).
     pub ids: ReplIds,
-    /// The database that the stream has selected there, `None` if the next record selects anew
-    /// (RDB AUX `repl-stream-db`).
+    /// The database that the stream has selected there, `None` if the next record selects anew.
+    /// RDB AUX `repl-stream-db` tells it, 0 for `None`.
     pub stream_db: Option<u32>,
     /// Keeps the bytes after `offset` until replicas have cursors of their own. `None` without a
     /// backlog, and for a snapshot that no replica gets.
@@ -190,10 +190,15 @@ impl Log {
     /// Writes one record down: the effect of one command, transaction or script. Call it under the
     /// stripe locks of the change. Returns the position after it; without anybody to read it, and
     /// on a replica, nothing is written.
+    #[inline]
     pub fn append(&self, record: &AppendRecord<'_>) -> Position {
         if !self.wants_records() || record.origin == Origin::Master {
             return self.position();
         }
+        self.append_wanted(record)
+    }
+
+    fn append_wanted(&self, record: &AppendRecord<'_>) -> Position {
         let mut large = record.copy_large_parts();
         let mut inner = self.lock();
         if !inner.active || inner.following {
@@ -381,15 +386,16 @@ impl Log {
         })
     }
 
-    /// A replica has loaded its master's snapshot: the master's history from `offset` on. All
-    /// readers lose their place. Source: redis 7.0 `replication.c:replicationAttachToNewMaster`
+    /// A replica has loaded its master's snapshot: the master's history from `offset` on, where the
+    /// stream has `stream_db` selected (RDB AUX `repl-stream-db`). All readers lose their place. Source: redis 7.0 `replication.c:replicationAttachToNewMaster`
     /// and the end of `readSyncBulkPayload`.
-    pub fn adopt(&self, replid: ReplId, offset: u64) {
+    pub fn adopt(&self, replid: ReplId, offset: u64, stream_db: u32) {
         self.change(|inner| {
             assert!(inner.following, "only a replica adopts a history");
             inner.ids = ReplIds::new(replid);
             inner.active = true;
             inner.reset(offset);
+            inner.selected_db = Some(stream_db);
         });
     }
 
@@ -432,13 +438,15 @@ impl Log {
         });
     }
 
-    /// A replica starts from an RDB file that tells where its master's history had come.
-    pub fn restore_as_replica(&self, replid: ReplId, offset: u64) {
+    /// A replica starts from an RDB file that tells where its master's history had come, and the
+    /// database that its stream had selected there.
+    pub fn restore_as_replica(&self, replid: ReplId, offset: u64, stream_db: u32) {
         self.change(|inner| {
             inner.ids = ReplIds::new(replid);
             inner.following = true;
             inner.active = true;
             inner.reset(offset);
+            inner.selected_db = Some(stream_db);
         });
     }
 

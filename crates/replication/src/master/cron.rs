@@ -65,11 +65,12 @@ impl MasterSide {
                 State::WaitStart { .. } | State::InJob { transport: Transport::Disk, .. }
             )
         };
-        let job_unstarted = self.job.as_ref().is_some_and(|j| j.offset.is_none());
+        // Members of an earlier snapshot may still be in the middle of theirs.
+        let unstarted = self.job.as_ref().filter(|j| j.offset.is_none()).map(|j| j.id);
         let ids: Vec<ConnId> = self
             .conns
             .iter()
-            .filter(|c| waits(&c.state) || (job_unstarted && c.job().is_some()))
+            .filter(|c| waits(&c.state) || (unstarted.is_some() && c.job() == unstarted))
             .map(|c| c.id)
             .collect();
         for id in ids {

@@ -27,7 +27,11 @@ impl MasterSide {
         if self.is_replica(id) {
             return; // Asked twice: Redis does not answer.
         }
-        let is_psync = args.len() >= 3;
+        let is_psync = args.is(0, "psync");
+        if is_psync && args.len() < 3 {
+            let text = "ERR wrong number of arguments for 'psync' command";
+            return self.reply_error(id, text.as_bytes());
+        }
         if let Err(error) = self.may_sync(args, pending_output) {
             return self.reply_error(id, error.as_bytes());
         }

@@ -227,7 +227,7 @@ impl ReplicaLink {
         self.notice("MASTER <-> REPLICA sync: Loading DB in memory");
     }
 
-    pub(super) fn load_finished(&mut self, now: MonoMs, ok: bool) {
+    pub(super) fn load_finished(&mut self, now: MonoMs, ok: bool, stream_db: u32) {
         if !ok {
             // A parser may fail before the last byte has come.
             if matches!(self.state, State::Transfer(_) | State::Loading { .. }) {
@@ -243,7 +243,7 @@ impl ReplicaLink {
         let State::Loading { offset, replid, early, .. } = &mut self.state else { return };
         let (offset, early) = (*offset, std::mem::take(early));
         let replid = replid.unwrap_or_else(|| ReplId::generate(&mut self.prng));
-        self.log.adopt(replid, offset);
+        self.log.adopt(replid, offset, stream_db);
         self.notice("MASTER <-> REPLICA sync: Finished with success");
         self.become_connected(now, true);
         if !early.is_empty() {

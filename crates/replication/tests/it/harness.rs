@@ -18,7 +18,7 @@ pub fn command(args: &[&str]) -> Vec<u8> {
 }
 
 pub fn text(bytes: &[u8]) -> String {
-    bytes.escape_ascii().to_string()
+    bytes.escape_ascii().to_string().replace("\\'", "'")
 }
 
 pub fn id(digit: char) -> ReplId {
@@ -258,7 +258,7 @@ impl Replica {
     pub fn load(&mut self) -> Vec<ReplicaOutput> {
         let link = self.link.link();
         let mut outputs = self.input(ReplicaInput::LoadStarted { link });
-        outputs.extend(self.input(ReplicaInput::LoadFinished { link, ok: true }));
+        outputs.extend(self.input(ReplicaInput::LoadFinished { link, ok: true, stream_db: 0 }));
         outputs
     }
 

@@ -10,6 +10,8 @@ struct Model {
     bytes: Vec<u8>,
     selected: Option<u32>,
     backlog: u64,
+    /// What was gone when the backlog's size changed stays gone.
+    floor: u64,
     readers: Vec<(Cursor, usize)>,
 }
 
@@ -18,7 +20,7 @@ impl Model {
         let backlog = prng.between(1, 300_000);
         let log = Log::new(id('a'), backlog);
         log.create_backlog(id('b'));
-        Model { log, bytes: Vec::new(), selected: None, backlog, readers: Vec::new() }
+        Model { log, bytes: Vec::new(), selected: None, backlog, floor: 0, readers: Vec::new() }
     }
 
     fn append(&mut self, prng: &mut Prng) {
@@ -87,7 +89,7 @@ impl Model {
         assert_eq!(stats.histlen, end - start);
         let backlog = self.backlog.max(16 * 1024);
         let needed = self.readers.iter().map(|(_, at)| *at as u64).min().unwrap_or(end);
-        let keep_from = end.saturating_sub(backlog).min(needed);
+        let keep_from = end.saturating_sub(backlog).max(self.floor).min(needed);
         assert!(start <= keep_from, "the backlog and every reader's bytes are kept");
         for (cursor, at) in &self.readers {
             assert_eq!(cursor.position(), Some(*at as u64));
@@ -118,6 +120,7 @@ fn the_log_equals_a_vector() {
                     model.readers.swap_remove(index);
                 }
                 93..95 => {
+                    model.floor = model.log.stats().first_byte_offset - 1;
                     model.backlog = prng.between(1, 300_000);
                     model.log.set_backlog_size(model.backlog);
                 }

@@ -218,7 +218,8 @@ fn a_replica_adopts_its_masters_history_and_copies_its_bytes() {
     set(&log, 0, "old");
     let mut old = log.cursor_at(0).unwrap();
     log.follow();
-    log.adopt(id('d'), 500);
+    log.adopt(id('d'), 500, 7);
+    assert_eq!(log.mark_snapshot(true).stream_db, Some(7));
     assert_eq!(log.ids(), ReplIds { replid: id('d'), replid2: id('0'), second_repl_offset: -1 });
     let mut chunks = Vec::new();
     assert_eq!(log.read(&mut old, 10, &mut chunks), Err(CursorLost));
@@ -272,7 +273,7 @@ fn restarts_continue_what_the_file_tells() {
     assert!(master.try_partial(id('d').as_bytes(), 4072).is_ok());
     assert!(master.wants_records());
     let replica = Log::new(id('a'), 1 << 20);
-    replica.restore_as_replica(id('d'), 4071);
+    replica.restore_as_replica(id('d'), 4071, 0);
     assert_eq!((replica.ids().replid, replica.offset()), (id('d'), 4071));
     assert!(!replica.wants_records());
 }

@@ -55,12 +55,14 @@ impl NodeLimit {
     }
 }
 
+#[derive(Clone)]
 enum Body {
     Packed(Listpack),
     Plain(Box<[u8]>),
 }
 
 /// A node. Its length stands beside the body, so that walking over nodes does not touch them.
+#[derive(Clone)]
 pub(super) struct Node {
     body: Body,
     len: usize,

@@ -6,23 +6,27 @@ use super::*;
 /// Segments per doubling of the table, as a power of two.
 const PARTS_LOG2: u32 = 2;
 const PARTS: usize = 1 << PARTS_LOG2;
-/// Most segments: enough for 2^33 buckets.
-const SEGMENTS_MAX: usize = 128;
+/// Biggest segment, as a power of two of buckets: 4 MiB. Bigger ones would make the allocator give
+/// memory back at once when they are freed, which takes milliseconds.
+const SHIFT_MAX: u32 = 16;
+/// Segments that a hint knows: enough for a table of 70 M keys.
+const HINTED: usize = 256;
 
 /// Segment of bucket `index`. With `j = index + PARTS`, a segment holds the `j` that agree in their
-/// highest bit and the two bits below it: sizes 1, 1, 1, 1, 2, 2, 2, 2, 4, ... buckets.
+/// highest bit and the two bits below it: sizes 1, 1, 1, 1, 2, 2, 2, 2, 4, ... buckets, until the
+/// biggest size is reached.
 #[inline]
 fn segment_of(index: usize) -> usize {
     let j = index + PARTS;
-    let shift = j.ilog2() - PARTS_LOG2;
-    // The top bit of `j >> shift` is worth PARTS; taking it off leaves the part's number.
+    let shift = (j.ilog2() - PARTS_LOG2).min(SHIFT_MAX);
+    // Below the biggest size `j >> shift` is PARTS plus the part's number.
     (shift as usize) * PARTS + (j >> shift) - PARTS
 }
 
 /// First bucket of a segment and their number.
 fn segment_span(segment: usize) -> (usize, usize) {
-    let shift = segment / PARTS;
-    let first = ((PARTS + segment % PARTS) << shift) - PARTS;
+    let shift = (segment / PARTS).min(SHIFT_MAX as usize);
+    let first = ((segment - shift * PARTS + PARTS) << shift) - PARTS;
     (first, 1 << shift)
 }
 
@@ -62,7 +66,7 @@ impl Segments {
         if segment < self.bases.len() {
             return;
         }
-        assert!(segment == self.bases.len() && segment < SEGMENTS_MAX);
+        assert!(segment == self.bases.len(), "a table grows bucket by bucket");
         let layout = segment_layout(segment);
         // SAFETY: a segment has at least one bucket, so the layout is not empty.
         let memory = unsafe { alloc(layout) };
@@ -71,8 +75,8 @@ impl Segments {
         }
         let (first, _) = segment_span(segment);
         self.bases.push(memory.wrapping_sub(first * BUCKET));
-        if let Some(hint) = &self.hint {
-            hint.bases[segment].store(self.bases[segment], Ordering::Relaxed);
+        if let Some(slot) = self.hint.as_ref().and_then(|hint| hint.bases.get(segment)) {
+            slot.store(self.bases[segment], Ordering::Relaxed);
         }
     }
 
@@ -145,16 +149,17 @@ impl Drop for Segments {
 /// What a thread needs to start loading a table's bucket line before it holds the table's lock.
 ///
 /// Shared and kept up to date by the table. Whatever it reads may be out of date; a prefetch of a
-/// wrong or freed address does no harm.
+/// wrong or freed address does no harm. The far end of a table of more than 70 M keys is not
+/// known to its hint.
 pub struct PrefetchHint {
-    bases: [AtomicPtr<u8>; SEGMENTS_MAX],
+    bases: [AtomicPtr<u8>; HINTED],
     buckets: AtomicU64,
 }
 
 impl PrefetchHint {
     fn new() -> PrefetchHint {
         PrefetchHint {
-            bases: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS_MAX],
+            bases: [const { AtomicPtr::new(ptr::null_mut()) }; HINTED],
             buckets: AtomicU64::new(0),
         }
     }
@@ -181,13 +186,14 @@ mod tests {
     #[test]
     fn segments_cover_all_buckets_in_order() {
         let mut next = 0;
-        for segment in 0..60 {
+        for segment in 0..2 * HINTED {
             let (first, size) = segment_span(segment);
             assert_eq!(first, next);
             assert_eq!(segment_of(first), segment);
             assert_eq!(segment_of(first + size - 1), segment);
             next += size;
         }
-        assert!(segment_of((1 << 33) - 1) < SEGMENTS_MAX);
+        assert!(segment_of(70_000_000 / GROW_AT) < HINTED);
+        assert_eq!(segment_layout(HINTED).size(), 4 << 20);
     }
 }

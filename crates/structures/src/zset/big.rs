@@ -34,17 +34,23 @@ impl Big {
         self.table.len()
     }
 
-    /// Number of pairs before the place of (score, member).
+    /// Number of pairs before the place of (score, member). Reads members only where scores tie.
     fn place(&self, score: f64, member: &[u8]) -> usize {
-        self.count_while(|s, m| s < score || (s == score && m < member))
+        self.tree.count_while(|own, item| {
+            // SAFETY: a member in the tree is in the table, hence alive, while `self` is borrowed.
+            own < score || (own == score && unsafe { item.text() } < member)
+        })
     }
 
-    /// How many pairs at the beginning satisfy `holds`.
-    pub(super) fn count_while(&self, holds: impl Fn(f64, &[u8]) -> bool) -> usize {
-        self.tree.count_while(|score, item| {
-            // SAFETY: a member in the tree is in the table, hence alive, while `self` is borrowed.
-            holds(score, unsafe { item.text() })
-        })
+    /// How many pairs at the beginning have scores for which `holds` is true.
+    pub(super) fn count_while_score(&self, holds: impl Fn(f64) -> bool) -> usize {
+        self.tree.count_while(|score, _| holds(score))
+    }
+
+    /// How many pairs at the beginning have members for which `holds` is true.
+    pub(super) fn count_while_member(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
+        // SAFETY: as in `place`.
+        self.tree.count_while(|_, item| holds(unsafe { item.text() }))
     }
 
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
@@ -114,6 +120,17 @@ impl Big {
     pub(super) fn mem_usage(&self) -> usize {
         let members: usize = self.table.iter().map(ScoredMember::mem_usage).sum();
         size_of::<Big>() + self.tree.mem_usage() + self.table.mem_usage() + members
+    }
+}
+
+impl Clone for Big {
+    fn clone(&self) -> Big {
+        let mut copy = Big::new();
+        for (member, score) in self.range(0, usize::MAX) {
+            let entry = copy.table.insert_new(hash_bytes(member), ScoredMember::new(member, score));
+            copy.tree.insert_at(copy.tree.len(), score, entry.as_ref());
+        }
+        copy
     }
 }
 

@@ -65,7 +65,10 @@ impl Compare {
                 (Value::Array(a), Value::Array(b)) => {
                     a.len() == b.len()
                         && a.len() == rules.len()
-                        && rules.iter().zip(a.iter().zip(b)).all(|(rule, (a, b))| rule.0.equal(a, b))
+                        && rules
+                            .iter()
+                            .zip(a.iter().zip(b))
+                            .all(|(rule, (a, b))| rule.0.equal(a, b))
                 }
                 _ => false,
             },
@@ -140,11 +143,15 @@ pub fn pairs(value: &Value) -> Vec<(Value, Value)> {
     let mut found: Vec<(Value, Value)> = match value {
         Value::Map(pairs) => pairs.clone(),
         other => match other.elements() {
-            Some(items) if items.iter().all(|item| item.elements().is_some_and(|x| x.len() == 2)) => items
-                .iter()
-                .filter_map(Value::elements)
-                .map(|pair| (pair[0].clone(), pair[1].clone()))
-                .collect(),
+            Some(items)
+                if items.iter().all(|item| item.elements().is_some_and(|x| x.len() == 2)) =>
+            {
+                items
+                    .iter()
+                    .filter_map(Value::elements)
+                    .map(|pair| (pair[0].clone(), pair[1].clone()))
+                    .collect()
+            }
             Some(items) => items
                 .chunks(2)
                 .map(|pair| (pair[0].clone(), pair.get(1).cloned().unwrap_or(Value::Null)))
@@ -157,7 +164,8 @@ pub fn pairs(value: &Value) -> Vec<(Value, Value)> {
 }
 
 fn scan_equal(a: &Value, b: &Value) -> bool {
-    let (Some([cursor_a, items_a]), Some([cursor_b, items_b])) = (a.elements(), b.elements()) else {
+    let (Some([cursor_a, items_a]), Some([cursor_b, items_b])) = (a.elements(), b.elements())
+    else {
         return false;
     };
     let ended = |cursor: &Value| cursor.bytes() == Some(b"0");
@@ -201,10 +209,14 @@ mod tests {
         assert!(Compare::Sorted.equal(&ab, &ba));
         assert!(!Compare::Sorted.equal(&ab, &bulks(&["a", "c"])));
         assert!(Compare::Pairs.equal(&bulks(&["a", "1", "b", "2"]), &bulks(&["b", "2", "a", "1"])));
-        assert!(!Compare::Pairs.equal(&bulks(&["a", "1", "b", "2"]), &bulks(&["b", "1", "a", "2"])));
+        assert!(
+            !Compare::Pairs.equal(&bulks(&["a", "1", "b", "2"]), &bulks(&["b", "1", "a", "2"]))
+        );
         assert!(Compare::Within(2).equal(&Value::Int(100), &Value::Int(98)));
         assert!(!Compare::Within(2).equal(&Value::Int(0), &Value::Int(-1)));
-        assert!(!Compare::Kind.equal(&Value::Error(b"ERR a".into()), &Value::Error(b"ERR b".into())));
+        assert!(
+            !Compare::Kind.equal(&Value::Error(b"ERR a".into()), &Value::Error(b"ERR b".into()))
+        );
         assert!(!Compare::Sorted.equal(&ab, &Value::Set(vec![])));
         let exec = Compare::Exec(vec![(Compare::Sorted, vec![]), (Compare::Exact, vec![])]);
         let left = Value::Array(vec![ab.clone(), Value::Int(1)]);

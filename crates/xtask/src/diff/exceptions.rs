@@ -98,7 +98,9 @@ fn same_doubles(a: &Value, b: &Value) -> bool {
         }
         (Value::Map(a), Value::Map(b)) => {
             a.len() == b.len()
-                && a.iter().zip(b).all(|(a, b)| same_doubles(&a.0, &b.0) && same_doubles(&a.1, &b.1))
+                && a.iter()
+                    .zip(b)
+                    .all(|(a, b)| same_doubles(&a.0, &b.0) && same_doubles(&a.1, &b.1))
         }
         (Value::Double(a), Value::Double(b)) | (Value::Bulk(a), Value::Bulk(b)) => {
             let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
@@ -146,7 +148,8 @@ mod tests {
         let text = "object encoding\tpatterns\t\"hashtable\"\t\"listpack\"\tRedis 7.2 notes\n\
                     zscore\tdoubles\t\t\tRedis 7.2 notes\n";
         let mut rows = Exceptions::parse(text).unwrap();
-        let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        let words =
+            |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
         let bulk = |text: &str| Value::Bulk(text.as_bytes().to_vec());
         assert!(rows.allow(&words("OBJECT encoding k"), &bulk("hashtable"), &bulk("listpack")));
         assert!(!rows.allow(&words("OBJECT encoding k"), &bulk("listpack"), &bulk("hashtable")));

@@ -64,30 +64,6 @@ impl Grammar {
         }
         unreachable!("the weights add up to the total")
     }
-
-    /// The names of all commands that a template begins with, lower case.
-    pub fn command_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for template in &self.templates {
-            first_words(&template.root, &mut names);
-        }
-        names.sort();
-        names.dedup();
-        names
-    }
-}
-
-fn first_words(node: &Node, names: &mut Vec<String>) {
-    match node {
-        Node::Literal(text) => names.push(String::from_utf8_lossy(text).to_lowercase()),
-        Node::Sequence(parts) => {
-            if let Some(first) = parts.first() {
-                first_words(first, names);
-            }
-        }
-        Node::Choice(parts) => parts.iter().for_each(|part| first_words(part, names)),
-        Node::Token(_) | Node::Optional(_) | Node::Repeat { .. } => {}
-    }
 }
 
 impl Template {

@@ -137,7 +137,8 @@ fn joined_pairs(reply: &Value) -> Vec<Vec<u8>> {
     let items = reply.elements().unwrap_or_default();
     let nested = items.iter().all(|item| item.elements().is_some());
     let join = |left: &Value, right: &Value| {
-        let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+        let number =
+            |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
         let left = left.bytes().unwrap_or_default();
         let right = right.bytes().unwrap_or_default();
         // Scores are compared as numbers: the text of one server may be the shorter form.
@@ -155,7 +156,11 @@ fn joined_pairs(reply: &Value) -> Vec<Vec<u8>> {
             .map(|pair| join(&pair[0], &pair[1]))
             .collect()
     } else {
-        items.chunks(2).filter(|pair| pair.len() == 2).map(|pair| join(&pair[0], &pair[1])).collect()
+        items
+            .chunks(2)
+            .filter(|pair| pair.len() == 2)
+            .map(|pair| join(&pair[0], &pair[1]))
+            .collect()
     }
 }
 
@@ -190,7 +195,8 @@ fn random_fields(session: &mut Session, random: &mut Gen) -> Result<()> {
 
 fn random_sorted_members(session: &mut Session, random: &mut Gen) -> Result<()> {
     let key = draw(random, "z");
-    let reply = session.check(&[b"ZRANGE", &key[..], b"0", b"-1", b"WITHSCORES"], Compare::Exact)?;
+    let reply =
+        session.check(&[b"ZRANGE", &key[..], b"0", b"-1", b"WITHSCORES"], Compare::Exact)?;
     let count = random_count(random);
     let mut command = vec![b"ZRANDMEMBER".to_vec(), key];
     command.extend(count.map(|count| count.to_string().into_bytes()));
@@ -279,7 +285,8 @@ fn scan_keys(session: &mut Session, random: &mut Gen) -> Result<()> {
 }
 
 fn scan_inside(session: &mut Session, random: &mut Gen) -> Result<()> {
-    let (name, kind) = [("SSCAN", "t"), ("HSCAN", "h"), ("ZSCAN", "z")][random.rng.below(3) as usize];
+    let (name, kind) =
+        [("SSCAN", "t"), ("HSCAN", "h"), ("ZSCAN", "z")][random.rng.below(3) as usize];
     let mut command = vec![name.as_bytes().to_vec(), draw(random, kind), b"0".to_vec()];
     if random.rng.chance(40) {
         command.extend([b"MATCH".to_vec(), draw(random, "pat")]);
@@ -559,7 +566,12 @@ fn short_ttl(session: &mut Session, random: &mut Gen) -> Result<()> {
 }
 
 fn hello(session: &mut Session, random: &mut Gen) -> Result<()> {
-    for wrong in [&["HELLO", "4"][..], &["HELLO", "abc"], &["HELLO", "3", "FOO"], &["HELLO", "2", "AUTH", "a"]] {
+    for wrong in [
+        &["HELLO", "4"][..],
+        &["HELLO", "abc"],
+        &["HELLO", "3", "FOO"],
+        &["HELLO", "2", "AUTH", "a"],
+    ] {
         session.check(wrong, Compare::Exact)?;
     }
     session.proto = if random.rng.chance(50) { 3 } else { 2 };

@@ -151,7 +151,13 @@ impl Session {
     }
 
     /// Compares two replies that were read elsewhere.
-    pub fn expect<A: AsRef<[u8]>>(&mut self, args: &[A], compare: Compare, a: &Value, b: &Value) -> bool {
+    pub fn expect<A: AsRef<[u8]>>(
+        &mut self,
+        args: &[A],
+        compare: Compare,
+        a: &Value,
+        b: &Value,
+    ) -> bool {
         let args = words(args);
         let fits = self.judge(&compare, &args, a, b);
         if !fits {
@@ -235,9 +241,8 @@ impl Session {
     /// The earlier commands that share an argument (a likely key) with `args`; commands without keys that change everything too.
     fn relevant(&self, args: &[Vec<u8>]) -> Vec<Sent> {
         let names: Vec<&Vec<u8>> = args.iter().skip(1).collect();
-        let sweeping: [&[u8]; 8] = [
-            b"select", b"swapdb", b"flushdb", b"flushall", b"config", b"multi", b"exec", b"hello",
-        ];
+        let sweeping: [&[u8]; 8] =
+            [b"select", b"swapdb", b"flushdb", b"flushall", b"config", b"multi", b"exec", b"hello"];
         self.history
             .iter()
             .filter(|sent| {
@@ -287,7 +292,11 @@ impl Session {
             client.expect_ok(&["HELLO", if self.proto == 3 { "3" } else { "2" }])?;
             let selected = client.call(&[&b"SELECT"[..], &self.db])?;
             if selected.is_error() {
-                bail!("SELECT {} on a second connection: {}", escape(&self.db), render(&selected, 100));
+                bail!(
+                    "SELECT {} on a second connection: {}",
+                    escape(&self.db),
+                    render(&selected, 100)
+                );
             }
         }
         Ok(pair)

@@ -59,8 +59,7 @@ fn shows(session: &mut Session, mismatch: &Mismatch, history: &[Sent]) -> Result
         session.pipeline(chunk)?;
     }
     session.mismatches.truncate(before);
-    session
-        .pipeline(&[Step { args: mismatch.args.clone(), compare: mismatch.compare.clone() }])?;
+    session.pipeline(&[Step { args: mismatch.args.clone(), compare: mismatch.compare.clone() }])?;
     let shown = session.mismatches.len() > before;
     session.mismatches.truncate(before);
     Ok(shown)
@@ -69,6 +68,10 @@ fn shows(session: &mut Session, mismatch: &Mismatch, history: &[Sent]) -> Result
 /// False for what would change the number of replies or the connection.
 fn replayable(args: &[Vec<u8>]) -> bool {
     let name = args.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
-    ![&b"subscribe"[..], b"psubscribe", b"monitor", b"quit", b"reset", b"spop"].contains(&name.as_slice())
-        && !(name == b"client" && args.get(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"reply")))
+    let muting = args.get(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"reply"));
+    match name.as_slice() {
+        b"subscribe" | b"psubscribe" | b"monitor" | b"quit" | b"reset" | b"spop" => false,
+        b"client" => !muting,
+        _ => true,
+    }
 }

@@ -159,6 +159,8 @@ fn votes_come_from_events_and_peers() {
     facts.sentinels[1] =
         PeerFacts { id: "a".into(), vote: Some(("c".into(), 2)), ..PeerFacts::default() };
     model.take(Update::Sentinel { member: 4, facts: Some(facts) });
+    // A leader that is silent keeps its name.
+    model.take(Update::Sentinel { member: 3, facts: None });
     let snapshot = model.snapshot();
     assert_eq!(snapshot.sentinels[0].vote_text(), "sentinel-2 (3)");
     assert_eq!(snapshot.sentinels[1].vote_text(), "sentinel-3 (2)");
@@ -170,7 +172,10 @@ fn votes_come_from_events_and_peers() {
 
 #[test]
 fn events_in_short() {
-    let names = BTreeMap::from([(1, "node-1".to_owned()), (2, "node-2".to_owned())]);
+    let names = BTreeMap::from(
+        [("1", "node-1"), ("2", "node-2"), ("abc", "sentinel-1")]
+            .map(|(k, v)| (k.into(), v.into())),
+    );
     let short = |text: &str| shorten(text, &names);
     assert_eq!(
         short("+odown master mymaster 127.0.0.1 1 #quorum 2/2"),
@@ -190,6 +195,7 @@ fn events_in_short() {
         short("+switch-master mymaster 127.0.0.1 1 127.0.0.1 2"),
         "+switch-master node-1 -> node-2"
     );
+    assert_eq!(short("+vote-for-leader abc 7"), "+vote-for-leader sentinel-1 7");
     for same in
         ["+new-epoch 1", "", "+sdown master mymaster 127.0.0.1 9", "+switch-master m a 1 b 9"]
     {

@@ -176,8 +176,8 @@ fn the_world_is_kept_out_without_a_password() {
     assert_eq!(conf(&plan, "node-2").get("replicaof").unwrap()[0], "192.0.2.7");
     assert_eq!(conf(&plan, "node-2").get("replica-announce-ip").unwrap(), ["192.0.2.7"]);
     assert_eq!(conf(&plan, "sentinel-1").get("sentinel announce-ip").unwrap(), ["192.0.2.7"]);
-    options.bind = Some(vec!["192.0.2.1".parse().unwrap()]);
-    assert!(refusal(&options).contains("192.0.2.1"));
+    options.bind = Some(vec!["203.0.113.77".parse().unwrap()]);
+    assert!(refusal(&options).contains("203.0.113.77"));
     options.bind = None;
     options.quorum = Some(4);
     assert!(refusal(&options).contains("quorum"));

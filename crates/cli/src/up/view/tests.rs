@@ -37,7 +37,7 @@ fn snapshot() -> Snapshot {
         master: Some("node-1".into()),
         sdown: Some(true),
         odown: Some(n == 1),
-        failover: None,
+        failover: (n == 1).then(|| "wait_promotion".into()),
         config_epoch: Some(1),
         current_epoch: Some(2),
         vote: Some(Vote { leader: "sentinel-1".into(), epoch: 2 }),
@@ -52,6 +52,7 @@ fn snapshot() -> Snapshot {
         dir: "/somewhere/redoubt-data".into(),
         pid: 1,
         ready: false,
+        ready_at: None,
         waiting_for: vec!["node-3: paused".into(), "sentinel-1: s_down".into()],
         master_name: "mymaster".into(),
         master: Some("node-1".into()),
@@ -64,7 +65,7 @@ fn snapshot() -> Snapshot {
 }
 
 fn picture(width: u16, height: u16, state: &mut ViewState) -> Vec<String> {
-    let names = BTreeMap::from([(6379, "node-1".to_owned())]);
+    let names = BTreeMap::from([("6379".to_owned(), "node-1".to_owned())]);
     let events: VecDeque<Event> = (0..100)
         .map(|n| Event {
             at: n,
@@ -88,16 +89,16 @@ fn everything_fits_into_80_columns() {
         "redoubt up  master node-1 127.0.0.1:6379  waiting for node-3: paused and 1 more "
             .trim_end()
     );
-    assert_eq!(lines[2], "  NODE     PORT  PROCESS     ROLE    LINK             OFFSET     BEHIND");
-    assert_eq!(lines[3], "  node-1   6379  running     master  2 replicas       1234567890 -");
+    assert_eq!(lines[2], "  NODE     PORT  PROCESS  ROLE    LINK              OFFSET       BEHIND");
+    assert_eq!(lines[3], "  node-1   6379  running  master  2 replicas        1234567890   -");
     assert_eq!(
         lines[4],
-        "› node-2   6380  running     replica node-1 up        1234567890 14 B, 1 s"
+        "› node-2   6380  running  replica node-1 up         1234567890   14 B, 1 s"
     );
     assert!(lines[5].contains("paused"));
     assert_eq!(
         lines[8],
-        "  sentinel-1 26379 running     node-1   odown        2     sentinel-1 (2)"
+        "  sentinel-1 26379 running  node-1   odown wait_promotion 2     sentinel-1 (2)"
     );
     assert_eq!(lines[22], "00:00:00.099 sentinel-1 +odown node-1 #quorum 99/2");
     assert!(

@@ -146,7 +146,7 @@ fn set_access(ctx: &mut Ctx<'_, '_>, key: &[u8], options: &RestoreOptions) {
     const CLOCK_MAX: i64 = 0x00ff_ffff;
     let clock = i64::from(lru_clock(ctx.env.now));
     let access = match (ctx.env.lfu, options.freq, options.idle) {
-        (true, Some(freq), _) => (ctx.env.now.secs() / 60 & 0xffff) << 8 | freq,
+        (true, Some(freq), _) => (((ctx.env.now.secs() / 60) & 0xffff) << 8) | freq,
         // Idle for longer than the clock goes round: half a round is the best that can be said.
         (false, _, Some(idle)) if idle > clock => (clock + CLOCK_MAX / 2) % CLOCK_MAX,
         (false, _, Some(idle)) => clock - idle,

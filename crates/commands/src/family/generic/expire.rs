@@ -101,7 +101,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, form: TimeForm, name: &str) ->
     let at = moment(int(args.at(2))?, form, ctx.env.now.0)
         .ok_or_else(|| CommandError::invalid_expire(name))?;
     let allowed =
-        ctx.keys.expire_time(key).is_some_and(|present| conditions.allow(present, at));
+        ctx.keys.before_write(key).is_some_and(|entry| conditions.allow(entry.stamp(), at));
     ctx.reply.integer(i64::from(allowed));
     if !allowed {
         return Ok(Effect::None);
@@ -195,7 +195,7 @@ pub const PERSIST: Command<DataFn> = Command::new(
 
 fn persist(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = args.at(1);
-    let had = ctx.keys.expire_time(key).flatten().is_some();
+    let had = ctx.keys.before_write(key).is_some_and(|entry| entry.stamp().is_some());
     if had {
         ctx.keys.set_expire(key, None);
         ctx.keys.modified(EventClass::GENERIC, "persist", key);

@@ -18,19 +18,17 @@ const fn flush_spec(name: &'static str, summary: &'static str) -> CommandSpec {
 }
 
 /// FLUSHDB [ASYNC | SYNC]
-pub const FLUSHDB: Command<DataFn> = Command::new(
-    flush_spec("flushdb", "Removes all keys of the database."),
-    |ctx, args| {
+pub const FLUSHDB: Command<DataFn> =
+    Command::new(flush_spec("flushdb", "Removes all keys of the database."), |ctx, args| {
         let db = ctx.keys.db;
         flush(ctx, args, Some(db))
-    },
-);
+    });
 
 /// FLUSHALL [ASYNC | SYNC]
-pub const FLUSHALL: Command<DataFn> = Command::new(
-    flush_spec("flushall", "Removes all keys of all databases."),
-    |ctx, args| flush(ctx, args, None),
-);
+pub const FLUSHALL: Command<DataFn> =
+    Command::new(flush_spec("flushall", "Removes all keys of all databases."), |ctx, args| {
+        flush(ctx, args, None)
+    });
 
 fn flush(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, db: Option<usize>) -> CommandResult {
     if args.len() > 2 || (args.len() == 2 && !args.is(1, "sync") && !args.is(1, "async")) {
@@ -55,9 +53,8 @@ pub const SWAPDB: Command<DataFn> = Command::new(
 );
 
 fn swapdb(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let index = |at, error| {
-        int_between_or(args.at(at), i64::from(i32::MIN), i64::from(i32::MAX), error)
-    };
+    let index =
+        |at, error| int_between_or(args.at(at), i64::from(i32::MIN), i64::from(i32::MAX), error);
     let first = index(1, CommandError::new("ERR invalid first DB index"))?;
     let second = index(2, CommandError::new("ERR invalid second DB index"))?;
     let databases = ctx.keys.space().databases();

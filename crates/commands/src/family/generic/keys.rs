@@ -47,7 +47,10 @@ pub const EXISTS: Command<DataFn> = Command::new(
         .flags(READ_FAST)
         .keys(&[each(1, RO)])
         .tips(SUM_OF_SHARDS)
-        .doc("O(n) for n keys", "Counts how many of the keys are there; a key given twice counts twice."),
+        .doc(
+            "O(n) for n keys",
+            "Counts how many of the keys are there; a key given twice counts twice.",
+        ),
     exists,
 );
 

@@ -2,8 +2,9 @@
 
 use crate::args::{help, unknown_subcommand};
 use crate::family::common::*;
-use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Flags, Group,
-    KeySpec, at,
+use crate::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Flags, Group, KeySpec,
+    at,
 };
 use keyspace::lru_clock;
 use structures::{Entry, StrRef, ValueRef};

@@ -17,7 +17,7 @@ pub const RENAME: Command<DataFn> = Command::new(
         .keys(&[at(1, RW_ACCESS_DELETE), at(2, OW_UPDATE)])
         .doc("O(1)", "Gives a key another name; a key of that name goes."),
     |ctx, args| {
-        if !ctx.keys.exists(args.at(1)) {
+        if ctx.keys.before_write(args.at(1)).is_none() {
             return Err(CommandError::NO_SUCH_KEY);
         }
         rename(ctx, args.at(1), args.at(2));
@@ -33,10 +33,10 @@ pub const RENAMENX: Command<DataFn> = Command::new(
         .keys(&[at(1, RW_ACCESS_DELETE), at(2, OW_INSERT)])
         .doc("O(1)", "Gives a key another name if no key has it."),
     |ctx, args| {
-        if !ctx.keys.exists(args.at(1)) {
+        if ctx.keys.before_write(args.at(1)).is_none() {
             return Err(CommandError::NO_SUCH_KEY);
         }
-        if ctx.keys.exists(args.at(2)) {
+        if ctx.keys.before_write(args.at(2)).is_some() {
             ctx.reply.integer(0);
             return Ok(Effect::None);
         }

@@ -94,3 +94,59 @@ fn twin_zset(zset: &Zset) -> Zset {
     }
     twin
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::of_value;
+
+    /// A twin has the same elements and encoding; changing the original leaves it alone.
+    #[track_caller]
+    fn check(value: Value, encoding: &str) {
+        let entry = Entry::new(b"original", value, Some(7));
+        assert_eq!(entry.encoding_name(), encoding);
+        let twin = twin(&entry, b"twin", &Limits::default());
+        assert_eq!(twin.encoding_name(), encoding);
+        assert_eq!((twin.key(), twin.stamp()), (b"twin".as_slice(), Some(7)));
+        assert_eq!(of_value(Some(&twin)), of_value(Some(&entry)));
+    }
+
+    fn set(members: &[&[u8]], limits: &Limits) -> Set {
+        let mut set = Set::new();
+        members.iter().for_each(|member| {
+            set.add(member, limits);
+        });
+        set
+    }
+
+    #[test]
+    fn every_encoding_is_kept() {
+        let limits = Limits::default();
+        check(Value::Str(b"12345".to_vec()), "int");
+        check(Value::Str(b"hello".to_vec()), "embstr");
+        check(Value::Str(vec![b'x'; 2_000_000]), "raw");
+        check(Value::Set(Box::new(set(&[b"1", b"-7", b"70000"], &limits))), "intset");
+        let mut integers = set(&[b"1", b"word", b"3"], &limits);
+        integers.remove(b"word");
+        check(Value::Set(Box::new(integers)), "listpack");
+        check(Value::Set(Box::new(set(&[b"1", b"2"], &TIGHT))), "hashtable");
+        for (limits, hash_encoding, zset_encoding) in
+            [(&limits, "listpack", "listpack"), (&TIGHT, "hashtable", "skiplist")]
+        {
+            let (mut hash, mut zset) = (Hash::new(), Zset::new());
+            for (name, score) in [("a", 1.5), ("b", -3.0), ("17", 1e300)] {
+                hash.set(name.as_bytes(), b"12", limits);
+                zset.insert(name.as_bytes(), score, limits);
+            }
+            check(Value::Hash(Box::new(hash)), hash_encoding);
+            check(Value::Zset(Box::new(zset)), zset_encoding);
+        }
+        let mut list = List::new();
+        list.push_back(b"1", &limits);
+        list.push_back(b"two", &limits);
+        check(Value::List(Box::new(list)), "listpack");
+        let mut list = List::new();
+        (0..5000).for_each(|n: i32| list.push_back(n.to_string().as_bytes(), &limits));
+        check(Value::List(Box::new(list)), "quicklist");
+    }
+}

@@ -54,7 +54,10 @@ pub const SCAN: Command<DataFn> = Command::new(
         .flags(READ.union(Flags::WALKS))
         .since("2.8.0")
         .tips(&["nondeterministic_output", "request_policy:special"])
-        .doc("O(1) for a call, O(n) for all n keys", "Walks over the keys of a database, a part in each call."),
+        .doc(
+            "O(1) for a call, O(n) for all n keys",
+            "Walks over the keys of a database, a part in each call.",
+        ),
     scan,
 );
 
@@ -104,7 +107,7 @@ fn of_type(entry: &Entry, options: &ScanOptions<'_>) -> bool {
 pub const RANDOMKEY: Command<DataFn> = Command::new(
     CommandSpec::new("randomkey", 1, Group::Generic)
         .flags(READ.union(Flags::WALKS))
-        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .tips(&["request_policy:all_shards", "nondeterministic_output"])
         .doc("O(1)", "Returns a random key of the database."),
     randomkey,
 );

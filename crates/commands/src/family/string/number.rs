@@ -86,13 +86,16 @@ pub const INCRBYFLOAT: Command<DataFn> = Command::new(
         .flags(GROW_FAST)
         .keys(&[at(1, RW_ACCESS_UPDATE)])
         .since("2.6.0")
-        .doc("O(1)", "Adds a number with a fraction to the value of a key; a missing key counts as 0."),
+        .doc(
+            "O(1)",
+            "Adds a number with a fraction to the value of a key; a missing key counts as 0.",
+        ),
     incrbyfloat,
 );
 
 fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = args.at(1);
-    let old = match ctx.keys.peek(key) {
+    let old = match ctx.keys.before_write(key) {
         Some(entry) => long_double_of(text_of(entry)?)?,
         None => LongDouble::from_i64(0),
     };

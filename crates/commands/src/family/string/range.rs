@@ -100,7 +100,7 @@ fn clip(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
     let len = len as i64;
     let from_end = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
     let (start, end) = (from_end(start), from_end(end).min(len - 1));
-    (start <= end && len > 0).then_some((start as usize, end as usize + 1))
+    (start <= end && len > 0).then(|| (start as usize, end as usize + 1))
 }
 
 /// SETRANGE key offset value
@@ -109,7 +109,10 @@ pub const SETRANGE: Command<DataFn> = Command::new(
         .flags(GROW)
         .keys(&[at(1, RW_UPDATE)])
         .since("2.2.0")
-        .doc("O(1), O(n) for n bytes of long values", "Overwrites a part of a string; fills with zeros up to it."),
+        .doc(
+            "O(1), O(n) for n bytes of long values",
+            "Overwrites a part of a string; fills with zeros up to it.",
+        ),
     setrange,
 );
 
@@ -117,7 +120,7 @@ fn setrange(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (key, value) = (args.at(1), args.at(3));
     let offset = usize::try_from(int(args.at(2))?)
         .map_err(|_| CommandError::new("ERR offset is out of range"))?;
-    let old_len = match ctx.keys.peek(key) {
+    let old_len = match ctx.keys.before_write(key) {
         Some(entry) => Some(text_of(entry)?.len()),
         None => None,
     };

@@ -3,8 +3,8 @@
 use crate::args::{TimeForm, expire_at};
 use crate::family::common::*;
 use crate::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, KeyFlags,
-    at, each, span,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, KeyFlags, at,
+    each, span,
 };
 use keyspace::{EventClass, ExpireRule, SetTtl};
 use resp::{Args, OwnedArgs};
@@ -119,7 +119,7 @@ fn set(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if options.get {
         reply_value(ctx, key)?;
     }
-    if (options.nx || options.xx) && ctx.keys.exists(key) != options.xx {
+    if (options.nx || options.xx) && ctx.keys.before_write(key).is_some() != options.xx {
         if !options.get {
             ctx.reply.null();
         }
@@ -176,7 +176,7 @@ pub const SETNX: Command<DataFn> = Command::new(
 );
 
 fn setnx(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    if ctx.keys.exists(args.at(1)) {
+    if ctx.keys.before_write(args.at(1)).is_some() {
         ctx.reply.integer(0);
         return Ok(Effect::None);
     }
@@ -359,7 +359,9 @@ pub const MSETNX: Command<DataFn> = Command::new(
 
 fn msetnx(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let even = args.len().is_multiple_of(2);
-    if !even && (1..args.len()).step_by(2).any(|index| ctx.keys.exists(args.at(index))) {
+    if !even
+        && (1..args.len()).step_by(2).any(|index| ctx.keys.before_write(args.at(index)).is_some())
+    {
         ctx.reply.integer(0);
         return Ok(Effect::None);
     }

@@ -1,0 +1,155 @@
+//! Commands of Redis that are still to come.
+//!
+//! They are in no table: COMMAND does not list them, since a client that asks shall not be told that
+//! they are here. Only when a name or subcommand is unknown this list is looked at, so that the
+//! answer says what is the matter. A row goes when its command arrives.
+
+use commands::CommandError;
+use resp::Args;
+
+/// Bits, HyperLogLog, geography, sorting.
+const BITS_GEO_SORT: &[&str] = &[
+    "bitcount",
+    "bitfield",
+    "bitfield_ro",
+    "bitop",
+    "bitpos",
+    "getbit",
+    "setbit",
+    "pfadd",
+    "pfcount",
+    "pfdebug",
+    "pfmerge",
+    "pfselftest",
+    "geoadd",
+    "geodist",
+    "geohash",
+    "geopos",
+    "georadius",
+    "georadius_ro",
+    "georadiusbymember",
+    "georadiusbymember_ro",
+    "geosearch",
+    "geosearchstore",
+    "sort",
+    "sort_ro",
+    "lcs",
+];
+
+/// Streams.
+const STREAMS: &[&str] = &[
+    "xack",
+    "xadd",
+    "xautoclaim",
+    "xclaim",
+    "xdel",
+    "xgroup",
+    "xinfo",
+    "xlen",
+    "xpending",
+    "xrange",
+    "xread",
+    "xreadgroup",
+    "xrevrange",
+    "xsetid",
+    "xtrim",
+];
+
+/// Scripts and functions.
+const SCRIPTS: &[&str] =
+    &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro", "function", "script"];
+
+/// Expiry of hash fields (Redis 7.4).
+const HASH_FIELD_TTL: &[&str] = &[
+    "hexpire",
+    "hexpireat",
+    "hexpiretime",
+    "hpersist",
+    "hpexpire",
+    "hpexpireat",
+    "hpexpiretime",
+    "hpttl",
+    "httl",
+];
+
+/// Users, channels by slot, and the rest.
+const OTHERS: &[&str] = &[
+    "acl|cat",
+    "acl|deluser",
+    "acl|dryrun",
+    "acl|genpass",
+    "acl|getuser",
+    "acl|help",
+    "acl|list",
+    "acl|load",
+    "acl|log",
+    "acl|save",
+    "acl|setuser",
+    "acl|users",
+    "ssubscribe",
+    "sunsubscribe",
+    "spublish",
+    "pubsub|shardchannels",
+    "pubsub|shardnumsub",
+    "migrate",
+    "waitaof",
+];
+
+const TABLES: &[&[&str]] = &[BITS_GEO_SORT, STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
+
+/// Commands that a Redis without cluster support refuses.
+const CLUSTER: &[&str] = &["asking", "cluster", "readonly", "readwrite"];
+
+/// The error for an unknown command or subcommand, if it is one that will come.
+pub(crate) fn error(args: &Args<'_>) -> Option<CommandError> {
+    let name = args.at(0).to_ascii_lowercase();
+    if CLUSTER.iter().any(|later| later.as_bytes() == name) {
+        return Some(CommandError::new("ERR This instance has cluster support disabled"));
+    }
+    let listed = |wanted: &[u8]| {
+        TABLES.iter().flat_map(|table| table.iter()).find(|later| later.as_bytes() == wanted)
+    };
+    let sub = args.get(1).map(|sub| [&name[..], b"|", &sub.to_ascii_lowercase()].concat());
+    let found = listed(&name).or_else(|| sub.and_then(|full| listed(&full)))?;
+    Some(CommandError::owned(format!(
+        "ERR {} is not supported yet",
+        found.replace('|', " ").to_ascii_uppercase()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::registry;
+    use resp::OwnedArgs;
+
+    fn text(words: &[&str]) -> Option<String> {
+        error(&OwnedArgs::from_parts(words).as_args()).map(|error| error.text().to_string())
+    }
+
+    #[test]
+    fn a_command_is_here_or_will_come_but_not_both() {
+        for name in TABLES.iter().flat_map(|table| table.iter()).chain(CLUSTER) {
+            assert!(registry().find_full(name.as_bytes()).is_none(), "{name} is here");
+        }
+        let mut names: Vec<&&str> = TABLES.iter().flat_map(|table| table.iter()).collect();
+        names.sort();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
+    }
+
+    #[test]
+    fn the_answer_names_the_command() {
+        assert_eq!(
+            text(&["XaDd", "s", "*", "a", "1"]).as_deref(),
+            Some("ERR XADD is not supported yet")
+        );
+        assert_eq!(text(&["acl", "list"]).as_deref(), Some("ERR ACL LIST is not supported yet"));
+        assert_eq!(text(&["acl", "nonsense"]), None);
+        assert_eq!(text(&["nonsense"]), None);
+        let disabled = Some("ERR This instance has cluster support disabled");
+        assert_eq!(text(&["cluster", "info"]).as_deref(), disabled);
+        assert_eq!(text(&["READONLY"]).as_deref(), disabled);
+    }
+}

@@ -1,0 +1,186 @@
+//! The machine, shared by the worker that runs clients' commands and by the driver.
+//!
+//! Every call takes the outputs out at once and in order; the driver alone carries them out. Replies
+//! that promise something stay here until the disk has it, under the same lock as the machine, so
+//! that no [`sentinel::Input::Persisted`] can slip in between.
+
+use mio::Waker;
+use node::{ClientInfo, Message, Node, SentinelMode};
+use resp::{Args, Reply};
+use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stdx::MonoMs;
+
+/// A reply that waits for the disk.
+struct Held {
+    token: PersistToken,
+    client: u64,
+    worker: usize,
+    ticket: u64,
+    bytes: Vec<u8>,
+    /// What is said instead when the disk has failed; a vote just waits for the next try.
+    on_failure: Option<&'static str>,
+    protocol: resp::Protocol,
+}
+
+struct Inner {
+    machine: Sentinel,
+    /// What is to be done, in order.
+    outputs: VecDeque<Output>,
+    held: Vec<Held>,
+    last_ticket: u64,
+}
+
+impl Inner {
+    fn collect(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.outputs.push_back(output);
+        }
+    }
+}
+
+/// The machine with what belongs to it.
+pub struct Brain {
+    inner: Mutex<Inner>,
+    node: Arc<Node>,
+    waker: Arc<Waker>,
+}
+
+/// A node's time as the machine takes it.
+pub fn machine_time(now: node::Now) -> Now {
+    Now { mono: now.mono(), unix: now.unix() }
+}
+
+impl Brain {
+    /// A machine whose driver is woken by `waker`.
+    pub fn new(machine: Sentinel, node: Arc<Node>, waker: Arc<Waker>) -> Brain {
+        let mut inner = Inner { machine, outputs: VecDeque::new(), held: Vec::new(), last_ticket: 0 };
+        inner.collect();
+        Brain { inner: Mutex::new(inner), node, waker }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node that serves the clients.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The time, as the machine takes it.
+    pub fn now(&self) -> Now {
+        machine_time(self.node.host.now())
+    }
+
+    /// Something has happened.
+    pub fn input(&self, input: Input<'_>) {
+        let ended = match &input {
+            Input::Persisted { token } => Some((*token, false)),
+            Input::PersistFailed { token, .. } => Some((*token, true)),
+            _ => None,
+        };
+        let mut inner = self.lock();
+        // The time is read under the lock, so that it never runs backwards for the machine.
+        let now = self.now();
+        inner.machine.handle_input(now, input);
+        inner.collect();
+        if let Some((token, failed)) = ended {
+            self.release(&mut inner, token, failed);
+        }
+    }
+
+    /// The machine's time has come, if it has.
+    pub fn timeout(&self) {
+        let mut inner = self.lock();
+        let now = self.now();
+        if now.mono >= inner.machine.poll_timeout() {
+            inner.machine.handle_timeout(now);
+            inner.collect();
+        }
+    }
+
+    /// When [`Brain::timeout`] is due.
+    pub fn next_timeout(&self) -> MonoMs {
+        self.lock().machine.poll_timeout()
+    }
+
+    /// The next thing to be done.
+    pub fn next_output(&self) -> Option<Output> {
+        self.lock().outputs.pop_front()
+    }
+
+    /// Sends the replies that have waited for this state of the disk.
+    fn release(&self, inner: &mut Inner, token: PersistToken, failed: bool) {
+        let mut still = Vec::new();
+        for held in std::mem::take(&mut inner.held) {
+            if held.token > token || (failed && held.on_failure.is_none()) {
+                still.push(held);
+                continue;
+            }
+            let bytes = match held.on_failure.filter(|_| failed) {
+                Some(error) => {
+                    let mut reply = Reply::new(held.protocol);
+                    reply.error(error);
+                    reply.into_bytes()
+                }
+                None => held.bytes,
+            };
+            if let Some(mailbox) = self.node.mailboxes.get(held.worker) {
+                mailbox.send(Message::Unblock { client: held.client, ticket: held.ticket, bytes, position: 0 });
+            }
+        }
+        inner.held = still;
+    }
+
+    fn command(&self, client: &ClientInfo, args: &Args<'_>, reply: &mut Reply) -> Option<u64> {
+        let argv: Vec<&[u8]> = args.iter().collect();
+        let mark = reply.mark();
+        let mut inner = self.lock();
+        let before = inner.machine.poll_timeout();
+        let now = self.now();
+        let outcome = inner.machine.command(now, &argv, reply);
+        inner.collect();
+        let ticket = match outcome {
+            CommandOutcome::Done => None,
+            CommandOutcome::AfterPersist(token) => {
+                inner.last_ticket += 1;
+                let ticket = inner.last_ticket;
+                let is_vote = args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
+                let held = Held {
+                    token,
+                    client: client.id,
+                    worker: client.worker,
+                    ticket,
+                    bytes: reply.since(mark).to_vec(),
+                    on_failure: (!is_vote).then_some("ERR Failed to save config file. Please check server logs."),
+                    protocol: reply.protocol(),
+                };
+                reply.rewind(mark);
+                inner.held.push(held);
+                Some(ticket)
+            }
+        };
+        let wake = !inner.outputs.is_empty() || inner.machine.poll_timeout() != before;
+        drop(inner);
+        if wake {
+            // Fails only if the counter is full: then the driver is being woken already.
+            let _ = self.waker.wake();
+        }
+        ticket
+    }
+}
+
+/// What the node asks.
+pub struct Mode(pub Arc<Brain>);
+
+impl SentinelMode for Mode {
+    fn command(&self, client: &ClientInfo, args: &Args<'_>, reply: &mut Reply) -> Option<u64> {
+        self.0.command(client, args, reply)
+    }
+
+    fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String {
+        self.0.lock().machine.info(names, sections)
+    }
+}

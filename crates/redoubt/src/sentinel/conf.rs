@@ -1,0 +1,141 @@
+//! What a sentinel checks before it starts: its file, its scripts, directives that it can't honour.
+
+use super::{Refusal, note};
+use crate::server::config_file::ConfigFile;
+use config::{Config, Loaded, SourceLine};
+use rustix::fs::{Access, access};
+use sentinel::SentinelConf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// The file in which the state is kept: a sentinel that would forget its votes must not vote.
+pub fn writable_file(file: &ConfigFile) -> Result<PathBuf, Refusal> {
+    let Some(path) = &file.path else {
+        return Err(Refusal::Log("Sentinel needs config file on disk to save state. Exiting...".into()));
+    };
+    match access(path, Access::WRITE_OK) {
+        Ok(()) => Ok(path.clone()),
+        Err(error) => {
+            let why = plain(&error.into());
+            Err(Refusal::Log(format!("Sentinel config file {} is not writable: {why}. Exiting...", path.display())))
+        }
+    }
+}
+
+/// The operating system's words without the number that Rust adds.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_string(),
+        None => text,
+    }
+}
+
+/// Reads the file's `sentinel` lines, and those that came from elsewhere: the command line, the
+/// standard input, included files. An error is the text to be printed.
+pub fn read(loaded: &Loaded, path: &Path) -> Result<SentinelConf, String> {
+    let mut text = std::fs::read(path)
+        .map_err(|error| format!("Fatal error, can't open config file '{}': {}\n", path.display(), plain(&error)))?;
+    let own: Vec<Vec<Vec<u8>>> = text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    for line in loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words))) {
+        text.extend_from_slice(line.text.as_bytes());
+        text.push(b'\n');
+    }
+    SentinelConf::parse(&text).map_err(|error| fatal(&error.to_string()))
+}
+
+/// The words of a line, if it is one of Sentinel's.
+fn words_of_sentinel_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let words = config::split_words(line.trim_ascii())?;
+    words.first()?.eq_ignore_ascii_case(b"sentinel").then(|| comparable(&words))
+}
+
+fn comparable(words: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut words = words.to_vec();
+    words.iter_mut().take(2).for_each(|word| word.make_ascii_lowercase());
+    words
+}
+
+fn fatal(why: &str) -> String {
+    format!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n{why}\n", node::command::REDIS_VERSION)
+}
+
+/// Every script must be there when it is needed.
+pub fn check_scripts(conf: &SentinelConf) -> Result<(), String> {
+    match conf.scripts().iter().find(|script| !is_executable(&script.path)) {
+        None => Ok(()),
+        Some(script) => Err(fatal(&script.error.to_string())),
+    }
+}
+
+/// True if the file exists and may be executed by this process.
+pub fn is_executable(path: &str) -> bool {
+    access(path, Access::EXEC_OK).is_ok()
+}
+
+/// What can't work yet must not seem to.
+pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
+    let config = &loaded.config;
+    if config.tls_port != 0 || config.tls_replication {
+        return Err(refusal("TLS is not supported yet; take `tls-port` and `tls-replication` out"));
+    }
+    if config.aclfile.non_empty().is_some() {
+        return Err(refusal("`aclfile` is not supported yet; use `requirepass`"));
+    }
+    if let Some(line) = loaded.renames.first() {
+        return Err(refusal(&format!("`rename-command` is not supported yet, line '{}'", line.text.to_str())));
+    }
+    match loaded.users.iter().find(|user| !says_nothing_new(user, config)) {
+        None => Ok(()),
+        // The line may hold a password: only its number is shown.
+        Some(user) => Err(refusal(&format!(
+            "ACL users are not supported yet, and line {} gives one other rights than `requirepass` does",
+            user.number
+        ))),
+    }
+}
+
+fn refusal(why: &str) -> Refusal {
+    Refusal::Log(format!("Fatal error: {why}."))
+}
+
+/// True for the `user default` line that redis-sentinel writes into its file: all rights, and the
+/// password of `requirepass`.
+fn says_nothing_new(user: &SourceLine, config: &Config) -> bool {
+    use sha2::Digest;
+    let password = config.requirepass.as_bytes();
+    let hash: String = sha2::Sha256::digest(password).iter().map(|b| format!("{b:02x}")).collect();
+    user.words.get(1).is_some_and(|name| name == b"default")
+        && user.words.iter().skip(2).all(|rule| match rule.as_slice() {
+            b"on" | b"sanitize-payload" | b"~*" | b"&*" | b"+@all" => true,
+            b"nopass" => password.is_empty(),
+            rule => !password.is_empty() && rule.strip_prefix(b"#") == Some(hash.as_bytes()),
+        })
+}
+
+/// Directives of a data server mean nothing here. Left in force they would only mislead.
+pub fn drop_data_directives(loaded: &mut Loaded) {
+    for name in ["appendonly", "cluster-enabled", "replicaof", "save"] {
+        if loaded.given.contains_key(name) {
+            note(&format!("The directive '{name}' has no effect in a sentinel."));
+        }
+    }
+    let config = &mut loaded.config;
+    config.appendonly = false;
+    config.cluster_enabled = false;
+    config.replicaof = None;
+    config.save.clear();
+}
+
+/// Where connections to other nodes are to come from (`bind-source-addr`).
+pub fn source_address(config: &Config) -> Result<Option<IpAddr>, Refusal> {
+    let Some(text) = config.bind_source_addr.non_empty() else { return Ok(None) };
+    let text = String::from_utf8_lossy(text).into_owned();
+    match text.parse() {
+        Ok(ip) => Ok(Some(ip)),
+        Err(_) => Err(refusal(&format!("`bind-source-addr {text}` is not an address"))),
+    }
+}

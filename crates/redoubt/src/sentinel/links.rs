@@ -1,0 +1,187 @@
+//! Connections to other nodes: opening, reading, writing, and how they ended.
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use sentinel::{CloseReason, ConnId, ConnectError};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+
+/// What one look at a connection has brought.
+pub enum Seen {
+    /// It stands; this end's address.
+    Connected(IpAddr),
+    /// It could not be opened; it is forgotten.
+    Failed(ConnectError),
+    /// So many bytes are in the buffer; there may be more.
+    Bytes(usize),
+    /// It has ended; it is forgotten.
+    Closed(CloseReason),
+    /// Nothing (more) now.
+    Nothing,
+}
+
+struct Link {
+    stream: TcpStream,
+    connecting: bool,
+    output: Vec<u8>,
+    /// How a write found it ended; told after what can still be read.
+    broken: Option<CloseReason>,
+}
+
+/// All connections by number.
+#[derive(Default)]
+pub struct Links {
+    open: BTreeMap<ConnId, Link>,
+}
+
+/// The number of a connection as a token of the poll. Numbers begin with 1 and grow by one.
+fn token_of(conn: ConnId) -> Token {
+    Token(conn.0 as usize)
+}
+
+/// The connection that a token of the poll means.
+pub fn conn_of(token: Token) -> ConnId {
+    ConnId(token.0 as u64)
+}
+
+impl Links {
+    /// Begins to open a connection; an error is its end.
+    pub fn connect(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        addr: SocketAddr,
+        source: Option<IpAddr>,
+    ) -> Result<(), ConnectError> {
+        let stream = open(registry, conn, addr, source).map_err(|error| connect_error(&error))?;
+        self.open.insert(conn, Link { stream, connecting: true, output: Vec::new(), broken: None });
+        Ok(())
+    }
+
+    /// True if the connection exists, opened or being opened.
+    pub fn has(&self, conn: ConnId) -> bool {
+        self.open.contains_key(&conn)
+    }
+
+    /// Forgets a connection.
+    pub fn close(&mut self, registry: &Registry, conn: ConnId) {
+        if let Some(mut link) = self.open.remove(&conn) {
+            // The socket is closed next, which ends the registration in any case.
+            let _ = registry.deregister(&mut link.stream);
+        }
+    }
+
+    /// Sends bytes behind those that wait. True if the connection was found broken, and has to be
+    /// looked at.
+    pub fn send(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+        let Some(link) = self.open.get_mut(&conn) else { return false };
+        link.output.extend_from_slice(bytes);
+        link.flush();
+        link.broken.is_some()
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self, conn: ConnId) {
+        if let Some(link) = self.open.get_mut(&conn) {
+            link.flush();
+        }
+    }
+
+    /// Looks what there is of a connection; to be called until it has nothing more.
+    pub fn look(&mut self, registry: &Registry, conn: ConnId, buffer: &mut [u8]) -> Seen {
+        let Some(link) = self.open.get_mut(&conn) else { return Seen::Nothing };
+        let seen = if link.connecting { link.look_connecting() } else { link.read(buffer) };
+        if matches!(seen, Seen::Failed(_) | Seen::Closed(_)) {
+            self.close(registry, conn);
+        }
+        seen
+    }
+}
+
+impl Link {
+    fn look_connecting(&mut self) -> Seen {
+        match self.stream.take_error() {
+            Ok(Some(error)) | Err(error) => return Seen::Failed(connect_error(&error)),
+            Ok(None) => {}
+        }
+        match self.stream.peer_addr().and_then(|_| self.stream.local_addr()) {
+            Ok(local) => {
+                self.connecting = false;
+                Seen::Connected(crate::io::addr::plain_ip(local.ip()))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::InvalidInput) => Seen::Nothing,
+            Err(error) => Seen::Failed(connect_error(&error)),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Seen {
+        loop {
+            return match self.stream.read(buffer) {
+                Ok(0) => Seen::Closed(CloseReason::Fin),
+                Ok(n) => Seen::Bytes(n),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.broken {
+                    Some(how) => Seen::Closed(how),
+                    None => Seen::Nothing,
+                },
+                Err(error) => Seen::Closed(close_reason(&error)),
+            };
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.connecting || self.broken.is_some() {
+            return;
+        }
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.stream.write(&self.output[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.broken = Some(close_reason(&error));
+                    break;
+                }
+            }
+        }
+        self.output.drain(..sent);
+    }
+}
+
+fn open(registry: &Registry, conn: ConnId, addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // PING and votes must not wait for more to come.
+    socket.set_tcp_nodelay(true)?;
+    if let Some(ip) = source.filter(|ip| ip.is_ipv4() == addr.is_ipv4()) {
+        socket.bind(&SocketAddr::new(ip, 0).into())?;
+    }
+    match socket.connect(&addr.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    let mut stream = TcpStream::from_std(socket.into());
+    registry.register(&mut stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}
+
+fn connect_error(error: &io::Error) -> ConnectError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => ConnectError::Refused,
+        ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ => ConnectError::Unreachable,
+    }
+}
+
+/// Only what the other side has sent counts as its doing.
+fn close_reason(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        // A write fails so after a reset was taken note of.
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => CloseReason::Reset,
+        _ => CloseReason::Error,
+    }
+}

@@ -1,0 +1,164 @@
+//! Running a sentinel: the process around the machine of the crate `sentinel`.
+//!
+//! Clients are served by the same loop and the same [`node::Node`] as on a data server. What only a
+//! sentinel has is behind [`brain::Brain`]: the machine and the replies that wait for the disk. A
+//! [`driver::Driver`] on a thread of its own has the links to other nodes, the timers, and helpers
+//! for whatever may take long: the disk, name servers, scripts. Nothing here decides anything.
+
+mod brain;
+mod conf;
+mod disk;
+mod driver;
+mod host;
+mod links;
+mod names;
+mod scripts;
+
+use crate::io::listen;
+use crate::io::worker::{EventLoop, Handover, Shared, WAKER};
+use crate::log::{NOTICE, WARNING};
+use crate::server::config_file::ConfigFile;
+use crate::server::host::{ProcessHost, Tools, notify_supervisor};
+use crate::server::{random_hex, random_replid, random_seed, server_spawn};
+use brain::Brain;
+use config::{Config, Loaded};
+use driver::{Driver, News};
+use host::{Ending, SentinelHost};
+use mio::{Poll, Waker};
+use node::{Host, Mailbox, Node, NodeOptions, Worker};
+use replication::Log;
+use sentinel::Options;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Runs a sentinel until it ends.
+pub fn run(loaded: Loaded, file: ConfigFile) -> ExitCode {
+    match start(loaded, file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Refusal::Log(why)) => {
+            crate::log::write(WARNING, &why);
+            ExitCode::FAILURE
+        }
+        Err(Refusal::Print(text)) => {
+            eprint!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a sentinel does not start.
+enum Refusal {
+    /// To be logged.
+    Log(String),
+    /// To be printed as it is: something in the file is wrong.
+    Print(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal::Log(why)
+    }
+}
+
+/// Everything up to the first request. Comes back only with a refusal.
+fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
+    let started = Instant::now();
+    let path = conf::writable_file(&file)?;
+    conf::refuse_unsupported(&loaded)?;
+    let conf = conf::read(&loaded, &path).map_err(Refusal::Print)?;
+    conf::check_scripts(&conf).map_err(Refusal::Print)?;
+    conf::drop_data_directives(&mut loaded);
+    let mut config = loaded.config;
+    crate::server::greet(&config, &file, "sentinel");
+    crate::server::raise_limits(&mut config);
+
+    let worker_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+    let worker_waker = Waker::new(worker_poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
+    let mailbox = Mailbox::new(Box::new(move || {
+        // Fails only if the counter is full: then the worker is being woken already.
+        let _ = worker_waker.wake();
+    }));
+    let driver_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+    let driver_waker =
+        Arc::new(Waker::new(driver_poll.registry(), driver::WAKE).map_err(|error| format!("eventfd: {error}"))?);
+
+    let disk = disk::Disk::new(path);
+    let tools = Arc::new(tools(file, &driver_waker, started));
+    let ending = Arc::new(Ending::new(Arc::clone(&disk), &config));
+    let host = SentinelHost::new(ProcessHost(Arc::clone(&tools)), Arc::clone(&ending));
+    let now = host.now();
+    let node = Arc::new(node(&config, mailbox, Box::new(host)));
+    let shared = Arc::new(Shared {
+        node: Arc::clone(&node),
+        handover: Handover::new(1),
+        queues: crate::io::replica::SnapshotQueues::default(),
+        new_listeners: Mutex::new(None),
+        sleep_until_us: AtomicU64::new(0),
+    });
+    tools.attach(&shared);
+
+    let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
+        .map_err(|_| format!("Failed listening on port {} (TCP), aborting.", config.port))?;
+    listeners.extend(listen::unix(&config)?);
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".to_string().into());
+    }
+
+    let (news_sender, news) = channel::<News>();
+    let machine = sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
+    let brain = Arc::new(Brain::new(machine, Arc::clone(&node), Arc::clone(&driver_waker)));
+    node.become_sentinel(Box::new(brain::Mode(Arc::clone(&brain))));
+    disk.spawn(news_sender.clone(), Arc::clone(&driver_waker))?;
+    host::spawn_signals(ending, news_sender.clone(), Arc::clone(&driver_waker))?;
+    let source = conf::source_address(&config)?;
+    let driver = Driver::new(brain, driver_poll, driver_waker, disk, (news_sender, news), source);
+    server_spawn("sentinel", move || driver.run())?;
+
+    notify_supervisor("READY=1\nSTATUS=Ready to accept connections\n");
+    let worker = Worker::new(&node, 0, random_seed());
+    let event_loop =
+        EventLoop::new(shared, worker_poll, worker, listeners).map_err(|error| format!("event loop: {error}"))?;
+    event_loop.run();
+    Ok(())
+}
+
+/// The process's own tools. Those for data are never asked for by a sentinel's commands; their
+/// other ends are closed, so that asking would fail, not wait.
+fn tools(file: ConfigFile, waker: &Arc<Waker>, started: Instant) -> Tools {
+    let (snapshots, _) = channel();
+    let (trash, _) = channel();
+    Tools::new(file, snapshots, trash, Arc::clone(waker), started)
+}
+
+/// A node for one worker, without data worth the name.
+fn node(config: &Config, mailbox: Mailbox, host: Box<dyn Host>) -> Node {
+    let mut config = config.clone();
+    config.databases = 1;
+    Node::new(NodeOptions {
+        config,
+        mailboxes: vec![mailbox],
+        runners: 1,
+        stripes: 1,
+        host,
+        run_id: random_hex(40),
+        log: Arc::new(Log::new(random_replid(), 16 * 1024)),
+    })
+}
+
+fn machine_options(config: &Config) -> Options {
+    Options {
+        myid: random_hex(40),
+        seed: random_seed(),
+        port: config.port,
+        requirepass: config.requirepass.non_empty().map(|pass| String::from_utf8_lossy(pass).into_owned()),
+        script_is_executable: conf::is_executable,
+    }
+}
+
+/// Says in the log what was left out of the file's directives.
+fn note(text: &str) {
+    crate::log::write(NOTICE, text);
+}

@@ -1,0 +1,119 @@
+//! Jobs that run from time to time: expiry, growing tables, rates, save points; and the thread that
+//! frees big values.
+
+use super::host::Tools;
+use super::snapshot::Job;
+use crate::io::worker::Shared;
+use crate::log::NOTICE;
+use keyspace::{DbStripe, StripeMask};
+use node::Node;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+use structures::Entry;
+
+/// Values and tables to be freed.
+pub type Trash = (Vec<Entry>, Vec<DbStripe>);
+
+/// Frees what it is given, until the process ends.
+pub fn free(node: &Node, queue: &Receiver<Trash>) {
+    crate::io::sys::lower_priority();
+    for (entries, tables) in queue {
+        let count = entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
+        drop(entries);
+        drop(tables);
+        node.stats.lazyfree_pending.fetch_sub(count, Relaxed);
+        node.stats.lazyfreed.fetch_add(count as u64, Relaxed);
+    }
+}
+
+/// One round of the cron.
+const ROUND: Duration = Duration::from_millis(25);
+/// Notes of the expiry index handled under one lock: some tens of microseconds.
+const EXPIRE_STEP: usize = 64;
+/// Longest time that expiry takes of one round.
+const EXPIRE_BUDGET: Duration = Duration::from_millis(6);
+
+/// Runs until the process ends.
+pub fn run(shared: &Arc<Shared>, tools: &Tools) {
+    let node = &*shared.node;
+    let mut round = 0u64;
+    loop {
+        std::thread::sleep(ROUND);
+        round += 1;
+        if node.cron_paused.load(Relaxed) {
+            continue;
+        }
+        if node.active_expire.load(Relaxed) && !node.is_replica() && !node.persistence.loading.load(Relaxed) {
+            expire(node);
+        }
+        if round % 4 == 0 {
+            node.sample_rates();
+            rehash(node);
+        }
+        if round % 8 == 0 {
+            save_points(node, tools);
+            node.log.trim();
+            tools.note_peak();
+        }
+    }
+}
+
+fn expire(node: &Node) {
+    let now = node.host.now().unix();
+    if node.paused(now, true) {
+        return;
+    }
+    let begun = Instant::now();
+    let mut removed = Vec::new();
+    for stripe in 0..node.keyspace.stripes() {
+        loop {
+            let mut held = node.keyspace.hold(StripeMask(1 << stripe));
+            let data = held.stripe(stripe);
+            if !data.has_due(now.0) {
+                break;
+            }
+            let more = data.expire_step(now.0, EXPIRE_STEP, &mut removed);
+            // The removals go on the log before anybody else can touch the keys.
+            node.log_expired(&removed);
+            drop(held);
+            node.host.free(removed.drain(..).map(|(_, entry)| entry).collect(), Vec::new());
+            if begun.elapsed() > EXPIRE_BUDGET {
+                return;
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+fn rehash(node: &Node) {
+    for stripe in 0..node.keyspace.stripes() {
+        node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).rehash_step(32);
+    }
+}
+
+/// Starts a background save when enough has changed for long enough.
+/// Source: redis 7.0 `server.c:serverCron` (a failed save is tried again after 5 s).
+fn save_points(node: &Node, tools: &Tools) {
+    let state = &node.persistence;
+    if state.bgsave_running.load(Relaxed) || state.loading.load(Relaxed) {
+        return;
+    }
+    let config = node.settings.load_full().config.save.clone();
+    let now = node.host.now().unix().secs();
+    let since = now - state.last_save.load(Relaxed);
+    let dirty = node.dirty_since_save();
+    let retry = state.last_bgsave_ok.load(Relaxed) || now - state.bgsave_started.load(Relaxed) > 5;
+    let due = config.iter().find(|point| dirty >= point.changes && since > point.secs as i64);
+    if let Some(point) = due
+        && retry
+    {
+        crate::log::write(NOTICE, &format!("{} changes in {} seconds. Saving...", point.changes, point.secs));
+        state.bgsave_running.store(true, Relaxed);
+        state.bgsave_started.store(now, Relaxed);
+        tools.snapshot(Job::Background);
+    }
+}

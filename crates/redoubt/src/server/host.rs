@@ -1,0 +1,431 @@
+//! What the node asks of the process: clocks, files, snapshots, the end.
+
+use super::config_file::{self, ConfigFile};
+use super::cron::Trash;
+use super::load::{self, LoadHow};
+use super::snapshot::{Aborted, Job};
+use crate::io::listen;
+use crate::io::sys;
+use crate::io::worker::Shared;
+use crate::log::{NOTICE, WARNING};
+use config::{Config, LogLevel, ShutdownFlags};
+use keyspace::DbStripe;
+use mio::Waker;
+use node::{Host, Now, ProcessFacts, ReplicationHost, ShutdownHow};
+use replication::{ConnId, JobId, RdbFilter, Transport};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use structures::Entry;
+
+/// What the node's host and the jobs share.
+pub struct Tools {
+    file: ConfigFile,
+    snapshots: Mutex<Sender<Job>>,
+    trash: Mutex<Sender<Trash>>,
+    link_waker: Arc<Waker>,
+    started: Instant,
+    started_unix_us: i64,
+    shared: OnceLock<Arc<Shared>>,
+    /// Snapshots that nobody wants any more.
+    pub aborted: Aborted,
+    peak: AtomicU64,
+    startup_memory: AtomicU64,
+    ending: AtomicBool,
+}
+
+impl Tools {
+    /// Tools of a process that started at `started`.
+    pub fn new(file: ConfigFile, snapshots: Sender<Job>, trash: Sender<Trash>, link_waker: Arc<Waker>, started: Instant) -> Tools {
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+        Tools {
+            file,
+            snapshots: Mutex::new(snapshots),
+            trash: Mutex::new(trash),
+            link_waker,
+            started,
+            started_unix_us: unix_us - started.elapsed().as_micros() as i64,
+            shared: OnceLock::new(),
+            aborted: Aborted::default(),
+            peak: AtomicU64::new(0),
+            startup_memory: AtomicU64::new(0),
+            ending: AtomicBool::new(false),
+        }
+    }
+
+    /// The workers exist.
+    pub fn attach(&self, shared: &Arc<Shared>) {
+        let _ = self.shared.set(Arc::clone(shared));
+        self.startup_memory.store(used_memory(), Ordering::Relaxed);
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.get().expect("attached before the first request")
+    }
+
+    /// Gives the snapshot thread a job.
+    pub fn snapshot(&self, job: Job) {
+        // The thread lives as long as the process.
+        let _ = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).send(job);
+    }
+
+    fn save_and_wait(&self) -> Result<(), String> {
+        let (answer, done) = channel();
+        self.snapshot(Job::Wait(answer));
+        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Looks at the memory in use, for its peak.
+    pub fn note_peak(&self) {
+        self.peak.fetch_max(used_memory(), Ordering::Relaxed);
+    }
+
+    /// Ends the process, after saving if that is due.
+    fn end(&self, how: ShutdownHow) -> Result<(), String> {
+        let node = &self.shared().node;
+        let config = node.settings.load_full().config.clone();
+        let save = how.save.unwrap_or(!config.save.is_empty());
+        if save && !node.persistence.loading.load(Ordering::Relaxed) {
+            crate::log::write(NOTICE, "Saving the final RDB snapshot before exiting.");
+            if let Err(why) = self.save_and_wait() {
+                crate::log::write(WARNING, &format!("Error trying to save the DB, can't exit. {why}"));
+                if !how.force {
+                    return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+                }
+            }
+        }
+        if let Some(path) = config.pidfile.non_empty() {
+            crate::log::write(NOTICE, "Removing the pid file.");
+            let _ = std::fs::remove_file(PathBuf::from(String::from_utf8_lossy(path).into_owned()));
+        }
+        if let Some(path) = config.unixsocket.non_empty() {
+            let _ = std::fs::remove_file(PathBuf::from(String::from_utf8_lossy(path).into_owned()));
+        }
+        crate::log::write(WARNING, "Redis is now ready to exit, bye bye...");
+        std::process::exit(0);
+    }
+}
+
+/// Bytes allocated and in use.
+fn used_memory() -> u64 {
+    // The statistics are cached by the allocator until the epoch moves on.
+    let _ = tikv_jemalloc_ctl::epoch::advance();
+    tikv_jemalloc_ctl::stats::allocated::read().unwrap_or(0) as u64
+}
+
+/// The node's host.
+pub struct ProcessHost(pub Arc<Tools>);
+
+impl Host for ProcessHost {
+    fn now(&self) -> Now {
+        let mono_us = self.0.started.elapsed().as_micros() as u64;
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(self.0.started_unix_us, |d| d.as_micros() as i64);
+        // A start at zero would make the first moment look like 'never'.
+        Now { unix_us, mono_us: mono_us + 1_000_000 }
+    }
+
+    fn save(&self) -> Result<(), String> {
+        if self.0.shared().node.persistence.bgsave_running.load(Ordering::Relaxed) {
+            return Err("ERR Background save already in progress".into());
+        }
+        self.0.save_and_wait().map_err(|_| "ERR".to_string())
+    }
+
+    fn bgsave(&self, _schedule: bool) -> Result<&'static str, String> {
+        let node = &self.0.shared().node;
+        if node.persistence.bgsave_running.swap(true, Ordering::AcqRel) {
+            return Err("ERR Background save already in progress".into());
+        }
+        self.0.snapshot(Job::Background);
+        Ok("Background saving started")
+    }
+
+    fn reload(&self, save: bool, flush: bool) -> Result<(), String> {
+        let node = &self.0.shared().node;
+        if save {
+            self.0.save_and_wait()?;
+        }
+        node.persistence.loading.store(true, Ordering::Release);
+        if flush {
+            load::flush_all(node);
+        }
+        let path = PathBuf::from(node.settings.load().config.dbfilename.to_str().into_owned());
+        let how = LoadHow { drop_expired: !node.is_replica(), replace: !flush };
+        let result = File::open(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|file| load::load(node, BufReader::with_capacity(1 << 20, file), how));
+        node.persistence.loading.store(false, Ordering::Release);
+        result.map(|_| ()).map_err(|why| {
+            crate::log::write(WARNING, &format!("DEBUG RELOAD: {why}"));
+            "ERR Error trying to load the RDB dump, check server logs.".into()
+        })
+    }
+
+    fn role_changed(&self, is_replica: bool) {
+        crate::log::set_role(if is_replica { b'S' } else { b'M' });
+    }
+
+    fn shutdown(&self, how: ShutdownHow) -> Result<(), String> {
+        crate::log::write(WARNING, "User requested shutdown...");
+        self.0.end(how)
+    }
+
+    fn shutdown_abort(&self) -> Result<(), String> {
+        Err("ERR No shutdown in progress.".into())
+    }
+
+    fn read_config_file(&self) -> Result<String, String> {
+        let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(format!("ERR Rewriting config file: {error}")),
+        }
+    }
+
+    fn write_config_file(&self, text: &str) -> Result<(), String> {
+        let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
+        let config = &self.0.shared().node.settings.load().config;
+        let secret = !config.requirepass.as_bytes().is_empty() || !config.masterauth.as_bytes().is_empty();
+        config_file::replace(path, text.as_bytes(), secret).map_err(|error| error.to_string())
+    }
+
+    fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String> {
+        for name in names {
+            match *name {
+                "port" | "bind" | "unixsocket" => self.listen_again(old, new)?,
+                "loglevel" => crate::log::set_level(level_number(new.loglevel)),
+                "dir" => std::env::set_current_dir(new.dir.to_str().as_ref()).map_err(|error| error.to_string())?,
+                "maxclients" => {
+                    let wanted = u64::from(new.maxclients) + super::SPARE_FILES;
+                    if sys::raise_open_files(wanted) < wanted {
+                        return Err(format!(
+                            "The operating system is not able to handle the specified number of clients, try with {}",
+                            sys::raise_open_files(0).saturating_sub(super::SPARE_FILES)
+                        ));
+                    }
+                }
+                "appendonly" if new.appendonly => return Err("the append-only file is not supported yet".into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> ProcessFacts {
+        let _ = tikv_jemalloc_ctl::epoch::advance();
+        let stat = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.unwrap_or(0) as u64;
+        let allocated = stat(tikv_jemalloc_ctl::stats::allocated::read());
+        self.0.peak.fetch_max(allocated, Ordering::Relaxed);
+        ProcessFacts {
+            pid: std::process::id(),
+            used_memory: allocated,
+            used_memory_peak: self.0.peak.load(Ordering::Relaxed),
+            used_memory_startup: self.0.startup_memory.load(Ordering::Relaxed),
+            rss: resident_bytes(),
+            allocator: (
+                allocated,
+                stat(tikv_jemalloc_ctl::stats::active::read()),
+                stat(tikv_jemalloc_ctl::stats::resident::read()),
+            ),
+            allocator_name: "jemalloc-5.3.1",
+            total_system_memory: total_memory(),
+            cpu: sys::cpu_seconds(false),
+            cpu_thread: sys::cpu_seconds(true),
+            os: sys::uname(),
+            executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+            config_file: self.0.file.shown(),
+            supervised: if std::env::var_os("NOTIFY_SOCKET").is_some() { "systemd" } else { "no" },
+        }
+    }
+
+    fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>) {
+        if entries.is_empty() && tables.is_empty() {
+            return;
+        }
+        let node = &self.0.shared().node;
+        let count = entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
+        node.stats.lazyfree_pending.fetch_add(count, Ordering::Relaxed);
+        // The thread lives as long as the process; without it the values are freed here.
+        let _ = self.0.trash.lock().unwrap_or_else(PoisonError::into_inner).send((entries, tables));
+    }
+
+    fn random_hex(&self, digits: usize) -> String {
+        super::random_hex(digits)
+    }
+
+    fn sleep_all(&self, usec: u64) {
+        let until = self.now().mono_us + usec;
+        self.0.shared().sleep_until_us.store(until, Ordering::Release);
+        std::thread::sleep(std::time::Duration::from_micros(usec));
+    }
+
+    fn log(&self, level: u8, line: &str) {
+        crate::log::write(level, line);
+    }
+
+    fn purge_memory(&self) {
+        purge();
+    }
+
+    fn malloc_stats(&self) -> String {
+        let facts = self.facts();
+        format!(
+            "allocated {} active {} resident {}\n",
+            facts.allocator.0, facts.allocator.1, facts.allocator.2
+        )
+    }
+
+    fn crash(&self, how: &str) {
+        crate::log::write(WARNING, &format!("DEBUG {how}: the process ends on request"));
+        match how {
+            "segfault" => {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::SEGV);
+            }
+            "restart" | "crash-and-recover" => std::process::exit(0),
+            _ => std::process::abort(),
+        }
+    }
+}
+
+impl ProcessHost {
+    fn listen_again(&self, old: &Config, new: &Config) -> Result<(), String> {
+        let shared = self.0.shared();
+        // Old and new addresses may overlap, so the old sockets have to go first where they do;
+        // with SO_REUSEADDR that is a matter of the same port alone.
+        let opened = listen::tcp(&new.bind, new.port, new.tcp_backlog);
+        let mut listeners = match opened {
+            Ok(listeners) => listeners,
+            Err(_) if old.port == new.port => {
+                *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+                shared.node.mailboxes[0].send(node::Message::Resume);
+                return Err("the address is in use by this server; change port and bind together".into());
+            }
+            Err(_) => return Err("Unable to listen on this port. Check server logs.".into()),
+        };
+        listeners.extend(listen::unix(new)?);
+        *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(listeners);
+        shared.node.mailboxes[0].send(node::Message::Resume);
+        Ok(())
+    }
+}
+
+/// Unused memory goes back to the system.
+fn purge() {
+    // 4096 is the allocator's name for 'all arenas'.
+    let name = c"arena.4096.purge";
+    // SAFETY: the name is a valid control without input or output, so all pointers may be null.
+    unsafe {
+        tikv_jemalloc_sys::mallctl(
+            name.as_ptr(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        );
+    }
+}
+
+/// The number of a log level.
+pub fn level_number(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Debug => 0,
+        LogLevel::Verbose => 1,
+        LogLevel::Notice => 2,
+        LogLevel::Warning => 3,
+        LogLevel::Nothing => 4,
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    pages * sys::page_size()
+}
+
+fn total_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kb = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kb.unwrap_or(0) * 1024
+}
+
+/// What replication asks of the process.
+pub struct ReplicationDriver(pub Arc<Tools>);
+
+impl ReplicationHost for ReplicationDriver {
+    fn start_snapshot(&self, job: JobId, transport: Transport, filter: RdbFilter, conns: Vec<ConnId>) {
+        self.0.snapshot(Job::Replicas { job, transport, filter, conns });
+    }
+
+    fn abort_snapshot(&self, job: JobId) {
+        self.0.aborted.add(job);
+        self.0.shared().queues.drop_job(job);
+    }
+
+    fn timers_changed(&self) {
+        // Fails only if the counter is full: then the driver is being woken already.
+        let _ = self.0.link_waker.wake();
+    }
+}
+
+/// SIGTERM and SIGINT end the server in an orderly way; a second SIGINT ends it at once.
+pub fn spawn_signals(tools: &Arc<Tools>) -> Result<(), String> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE]).map_err(|error| format!("signals: {error}"))?;
+    let tools = Arc::clone(tools);
+    super::server_spawn("signals", move || {
+        for signal in signals.forever() {
+            let config = tools.shared().node.settings.load_full().config.clone();
+            let (name, flags) = match signal {
+                SIGTERM => ("SIGTERM", config.shutdown_on_sigterm),
+                SIGINT => ("SIGINT", config.shutdown_on_sigint),
+                _ => continue,
+            };
+            if tools.ending.swap(true, Ordering::AcqRel) && signal == SIGINT {
+                crate::log::write(WARNING, "You insist... exiting now.");
+                std::process::exit(1);
+            }
+            crate::log::write(WARNING, &format!("Received {name} scheduling shutdown..."));
+            let tools = Arc::clone(&tools);
+            std::thread::spawn(move || {
+                crate::log::write(WARNING, "User requested shutdown...");
+                // On an error the server goes on; the log has said why.
+                let _ = tools.end(how_of(flags));
+                tools.ending.store(false, Ordering::Release);
+            });
+        }
+    })
+}
+
+fn how_of(flags: ShutdownFlags) -> ShutdownHow {
+    ShutdownHow {
+        save: if flags.save {
+            Some(true)
+        } else if flags.nosave {
+            Some(false)
+        } else {
+            None
+        },
+        now: flags.now,
+        force: flags.force,
+    }
+}
+
+/// Tells systemd that the server is ready. Source: sd_notify(3).
+pub fn notify_supervisor(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return };
+    // An abstract socket is written with `@` in the environment.
+    let shown = path.to_string_lossy().into_owned();
+    let _ = match shown.strip_prefix('@') {
+        Some(name) => {
+            use std::os::linux::net::SocketAddrExt;
+            std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes()).and_then(|addr| socket.send_to_addr(state.as_bytes(), &addr))
+        }
+        None => socket.send_to(state.as_bytes(), &path),
+    };
+}

@@ -1,0 +1,418 @@
+//! The driver of replication: the connection to our own master, and the timers of both machines.
+//!
+//! One thread. It never blocks: names are resolved and connections made by helper threads, an RDB
+//! is loaded by another; their results come back through a channel.
+
+use super::load::{self, LoadHow, LoadReport};
+use crate::io::stream::Stream;
+use crate::io::worker::Shared;
+use crate::log::{NOTICE, WARNING};
+use mio::net::TcpStream;
+use mio::{Events, Poll, Token, Waker};
+use node::{Node, StreamApplier, Worker};
+use replication::{LinkId, LinkState, MasterInput, ReplicaInput, ReplicaOutput};
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Write};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+const WAKE: Token = Token(0);
+const LINK: Token = Token(1);
+/// Longest time that a connection attempt may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes read from the master before timers and outputs get their turn.
+const READ_TURN: usize = 4 << 20;
+
+/// What a helper thread brings back.
+enum Helped {
+    Connected(LinkId, std::io::Result<std::net::TcpStream>),
+    Loaded(LinkId, Result<LoadReport, String>),
+}
+
+struct Connection {
+    link: LinkId,
+    stream: Stream,
+    output: Vec<u8>,
+    /// The socket may have more to read although no event will come.
+    readable: bool,
+}
+
+/// The driver.
+pub struct LinkDriver {
+    shared: Arc<Shared>,
+    poll: Poll,
+    waker: Arc<Waker>,
+    worker: Worker,
+    connection: Option<Connection>,
+    applier: Option<StreamApplier>,
+    /// Database that the stream had selected when it was cut.
+    selected_db: usize,
+    incoming: Option<(LinkId, File, PathBuf)>,
+    helped: Receiver<Helped>,
+    helper: Sender<Helped>,
+    buffer: Vec<u8>,
+    seen: Option<LinkState>,
+}
+
+impl LinkDriver {
+    /// A driver with its own poll; `waker` is the poll's. `selected_db` is what the stream had
+    /// selected where the loaded data ends.
+    pub fn new(shared: Arc<Shared>, poll: Poll, waker: Arc<Waker>, worker: Worker, selected_db: usize) -> LinkDriver {
+        let (helper, helped) = channel();
+        LinkDriver {
+            shared,
+            poll,
+            waker,
+            worker,
+            connection: None,
+            applier: None,
+            selected_db,
+            incoming: None,
+            helped,
+            helper,
+            buffer: vec![0; 256 * 1024],
+            seen: None,
+        }
+    }
+
+    /// The token that the waker of the poll must have.
+    pub const WAKE: Token = WAKE;
+
+    fn node(&self) -> Arc<Node> {
+        Arc::clone(&self.shared.node)
+    }
+
+    /// Runs until the process ends.
+    pub fn run(mut self) {
+        let node = self.node();
+        let mut events = Events::with_capacity(16);
+        loop {
+            self.worker.now = node.host.now();
+            let now = self.worker.now.mono();
+            self.drain(&node);
+            let next_master = node.master_timeout(now);
+            node.open_gate();
+            node.repl.link().handle_timeout(now);
+            self.drain(&node);
+            self.publish_state(&node);
+            let next_link = node.repl.link().poll_timeout();
+            let next = [next_master, next_link].into_iter().flatten().min();
+            let wants_read = node.repl.link().wants_read();
+            let busy = wants_read && self.connection.as_ref().is_some_and(|c| c.readable);
+            let wait = if busy {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(next.map_or(100, |at| at.since(now)).min(100))
+            };
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != ErrorKind::Interrupted
+            {
+                panic!("epoll_wait failed: {error}");
+            }
+            self.worker.now = node.host.now();
+            for event in &events {
+                if event.token() == LINK
+                    && let Some(connection) = &mut self.connection
+                {
+                    connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                    if event.is_writable() {
+                        self.flush();
+                    }
+                }
+            }
+            self.take_helped(&node);
+            if node.repl.link().wants_read() {
+                self.read(&node);
+            }
+            self.after_round(&node);
+        }
+    }
+
+    fn read(&mut self, node: &Node) {
+        let mut total = 0;
+        while total < READ_TURN {
+            let Some(connection) = &mut self.connection else { return };
+            if !connection.readable {
+                return;
+            }
+            let link = connection.link;
+            let now = self.worker.now.mono();
+            match connection.stream.read(&mut self.buffer) {
+                Ok(0) => {
+                    connection.readable = false;
+                    node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "" });
+                }
+                Ok(n) => {
+                    total += n;
+                    let counter = &self.worker.stats.repl_input;
+                    counter.store(counter.load(Ordering::Relaxed) + n as u64, Ordering::Relaxed);
+                    node.repl.link().handle_input(now, ReplicaInput::Data { link, bytes: &self.buffer[..n] });
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    connection.readable = false;
+                    let error = error.to_string();
+                    node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: &error });
+                }
+            }
+            self.drain(node);
+            if !node.repl.link().wants_read() {
+                return;
+            }
+        }
+    }
+
+    /// Does what the link wants done.
+    fn drain(&mut self, node: &Node) {
+        loop {
+            let output = node.repl.link().poll_output();
+            match output {
+                None => break,
+                Some(output) => self.act(node, output),
+            }
+        }
+    }
+
+    fn act(&mut self, node: &Node, output: ReplicaOutput) {
+        match output {
+            ReplicaOutput::Connect { link, host, port } => self.connect(link, host, port),
+            ReplicaOutput::Send { link, bytes } => {
+                if let Some(connection) = self.connection.as_mut().filter(|c| c.link == link) {
+                    connection.output.extend_from_slice(&bytes);
+                    self.flush();
+                }
+            }
+            ReplicaOutput::Close { link } => {
+                if self.connection.as_ref().is_some_and(|c| c.link == link) {
+                    self.close_connection(node);
+                }
+                if self.incoming.as_ref().is_some_and(|(l, ..)| *l == link)
+                    && let Some((_, _, path)) = self.incoming.take()
+                {
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+            ReplicaOutput::RdbBegin { link, .. } => self.begin_rdb(node, link),
+            ReplicaOutput::RdbBytes { link, bytes } => self.rdb_bytes(node, link, &bytes),
+            ReplicaOutput::RdbEnd { link } => self.load_rdb(node, link),
+            ReplicaOutput::StreamBegin { link, .. } => {
+                let _ = link;
+                let (host, port) = node.repl.link().master().map_or((String::new(), 0), |(h, p)| (h.to_string(), p));
+                let now = self.worker.now.mono().0;
+                let index = self.worker.index;
+                self.applier = Some(StreamApplier::new(node, format!("{host}:{port}"), now, index, self.selected_db));
+            }
+            ReplicaOutput::Stream { bytes, .. } => self.apply(node, &bytes),
+            ReplicaOutput::DropReplicas => {
+                node.master_input(self.worker.now.mono(), MasterInput::DropReplicas, None);
+            }
+            ReplicaOutput::Log(line) => node.log_line(&line),
+        }
+    }
+
+    fn connect(&mut self, link: LinkId, host: String, port: u16) {
+        let (helper, waker) = (self.helper.clone(), Arc::clone(&self.waker));
+        std::thread::spawn(move || {
+            let result = (host.as_str(), port).to_socket_addrs().and_then(|addrs| {
+                let mut last = std::io::Error::other("the name has no address");
+                for addr in addrs {
+                    match std::net::TcpStream::connect_timeout(&addr, CONNECT_PATIENCE) {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            });
+            // The driver lives as long as the process.
+            let _ = helper.send(Helped::Connected(link, result));
+            let _ = waker.wake();
+        });
+    }
+
+    fn take_helped(&mut self, node: &Node) {
+        while let Ok(helped) = self.helped.try_recv() {
+            let now = self.worker.now.mono();
+            match helped {
+                Helped::Connected(link, result) => {
+                    if node.repl.link().link() != link {
+                        continue;
+                    }
+                    match result.and_then(|stream| self.adopt(link, stream)) {
+                        Ok(()) => node.repl.link().handle_input(now, ReplicaInput::Connected { link }),
+                        Err(error) => {
+                            let error = error.to_string();
+                            node.repl.link().handle_input(now, ReplicaInput::ConnectFailed { link, error: &error });
+                        }
+                    }
+                }
+                Helped::Loaded(link, result) => {
+                    let (ok, stream_db) = match result {
+                        Ok(report) => {
+                            let db = report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
+                            self.selected_db = db as usize;
+                            (true, db)
+                        }
+                        Err(why) => {
+                            crate::log::write(WARNING, &format!("Failed trying to load the MASTER synchronization DB: {why}"));
+                            (false, 0)
+                        }
+                    };
+                    node.persistence.loading.store(false, Ordering::Release);
+                    node.repl.link().handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
+                }
+            }
+            self.drain(node);
+        }
+    }
+
+    fn adopt(&mut self, link: LinkId, stream: std::net::TcpStream) -> std::io::Result<()> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let mut stream = Stream::Tcp(TcpStream::from_std(stream));
+        stream.register(self.poll.registry(), LINK)?;
+        self.connection = Some(Connection { link, stream, output: Vec::new(), readable: false });
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        while !connection.output.is_empty() {
+            match connection.stream.write(&connection.output) {
+                Ok(n) => {
+                    connection.output.drain(..n);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // A broken connection shows when it is read.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn close_connection(&mut self, node: &Node) {
+        if let Some(mut connection) = self.connection.take() {
+            connection.stream.deregister(self.poll.registry());
+        }
+        if let Some(applier) = self.applier.take() {
+            self.selected_db = applier.selected_db();
+            applier.close(node, &mut self.worker);
+        }
+    }
+
+    // ---- full synchronization ------------------------------------------------------------
+
+    fn begin_rdb(&mut self, node: &Node, link: LinkId) {
+        let path = PathBuf::from(format!("temp-{}.{}.rdb", node.host.now().unix().secs(), std::process::id()));
+        match File::create(&path) {
+            Ok(file) => self.incoming = Some((link, file, path)),
+            Err(error) => {
+                crate::log::write(WARNING, &format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}"));
+                self.fail_sync(node, link);
+            }
+        }
+    }
+
+    fn rdb_bytes(&mut self, node: &Node, link: LinkId, bytes: &[u8]) {
+        let Some((_, file, _)) = self.incoming.as_mut().filter(|(l, ..)| *l == link) else { return };
+        if let Err(error) = file.write_all(bytes) {
+            crate::log::write(WARNING, &format!("Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {error}"));
+            self.fail_sync(node, link);
+        }
+    }
+
+    /// The disk failed us: the link is closed and tried again later.
+    fn fail_sync(&mut self, node: &Node, link: LinkId) {
+        self.close_connection(node);
+        if let Some((_, _, path)) = self.incoming.take() {
+            let _ = std::fs::remove_file(path);
+        }
+        let now = self.worker.now.mono();
+        node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "the disk failed" });
+    }
+
+    fn load_rdb(&mut self, node: &Node, link: LinkId) {
+        let Some((_, file, path)) = self.incoming.take() else { return };
+        let now = self.worker.now.mono();
+        let total = file.metadata().map_or(0, |meta| meta.len());
+        drop(file);
+        node.persistence.load_total.store(total, Ordering::Relaxed);
+        node.persistence.load_done.store(0, Ordering::Relaxed);
+        node.persistence.load_started.store(self.worker.now.unix().secs(), Ordering::Relaxed);
+        node.repl.link().handle_input(now, ReplicaInput::LoadStarted { link });
+        node.persistence.loading.store(true, Ordering::Release);
+        let (shared, helper, waker) = (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
+        std::thread::spawn(move || {
+            let result = replace_data(&shared.node, path);
+            let _ = helper.send(Helped::Loaded(link, result));
+            let _ = waker.wake();
+        });
+    }
+
+    // ---- the stream ----------------------------------------------------------------------
+
+    fn apply(&mut self, node: &Node, bytes: &[u8]) {
+        let Some(applier) = &mut self.applier else { return };
+        if let Err(error) = applier.feed(node, &mut self.worker, bytes) {
+            crate::log::write(WARNING, &format!("Protocol error ({error}) from the master; the link is closed"));
+            let link = node.repl.link().link();
+            self.close_connection(node);
+            let now = self.worker.now.mono();
+            node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "protocol error" });
+            return;
+        }
+        if std::mem::take(&mut applier.ack_wanted) {
+            node.repl.link().handle_input(self.worker.now.mono(), ReplicaInput::AckRequested);
+        }
+    }
+
+    /// What others see of the link.
+    fn publish_state(&mut self, node: &Node) {
+        let (state, upstream) = {
+            let link = node.repl.link();
+            (link.link_state(), link.upstream())
+        };
+        if self.seen == Some(state) {
+            return;
+        }
+        self.seen = Some(state);
+        node.role.link_up.store(state == LinkState::Connected, Ordering::Release);
+        node.repl.master().set_upstream(self.worker.now.mono(), upstream);
+    }
+
+    fn after_round(&mut self, node: &Node) {
+        if self.worker.log_grew {
+            self.worker.log_grew = false;
+            node.wake_streams(usize::MAX);
+        }
+        if !self.worker.trash.is_empty() || !self.worker.tables.is_empty() {
+            let (trash, tables) = (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
+            node.host.free(trash, tables);
+        }
+    }
+}
+
+/// Replaces the data set by the file's.
+fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
+    let config = node.settings.load_full().config.clone();
+    let path = PathBuf::from(config.dbfilename.to_str().into_owned());
+    std::fs::rename(&temp, &path).map_err(|error| format!("renaming the received RDB to {}: {error}", path.display()))?;
+    load::flush_all(node);
+    node.end_all_waits();
+    let file = File::open(&path).map_err(|error| error.to_string())?;
+    let how = LoadHow { drop_expired: false, replace: false };
+    let report = load::load(node, BufReader::with_capacity(1 << 20, file), how);
+    if report.is_err() {
+        load::flush_all(node);
+    }
+    if config.rdb_del_sync_files && config.save.is_empty() && !config.appendonly {
+        let _ = std::fs::remove_file(&path);
+    }
+    report
+}

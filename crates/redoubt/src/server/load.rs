@@ -1,0 +1,136 @@
+//! Loading an RDB into the keyspace: at start, after a full synchronization, DEBUG RELOAD.
+
+use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, StripeMask};
+use node::Node;
+use persistence::rdb::{Event, Loaded, RdbReader, ReadOptions};
+use persistence::rdb::DecodeOptions;
+use std::io::Read;
+use std::sync::atomic::Ordering::Relaxed;
+use structures::Entry;
+
+/// What an RDB told beside its keys.
+#[derive(Clone, Debug, Default)]
+pub struct LoadReport {
+    /// Keys loaded.
+    pub keys: u64,
+    /// Keys left out, since their time had passed.
+    pub expired: u64,
+    /// Keys left out, since they were empty.
+    pub empty: u64,
+    /// `repl-id`
+    pub repl_id: Option<String>,
+    /// `repl-offset`
+    pub repl_offset: Option<u64>,
+    /// `repl-stream-db`
+    pub stream_db: Option<i64>,
+}
+
+/// What happens to keys that are there already and to those whose time has passed.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadHow {
+    /// A master leaves expired keys out; a replica keeps them until its master says so.
+    pub drop_expired: bool,
+    /// A key that is there is replaced (DEBUG RELOAD MERGE); else it is an error.
+    pub replace: bool,
+}
+
+/// Loads everything. Keys that were loaded before an error stay: the caller decides what then.
+pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, String> {
+    let settings = node.settings.load_full();
+    let options = ReadOptions {
+        decode: DecodeOptions { limits: settings.env.limits },
+        checksum: settings.config.rdbchecksum,
+    };
+    let key_options = KeyOptions {
+        now: node.host.now().unix(),
+        expire: ExpireRule::Ignore,
+        notify: 0,
+        touch: true,
+        policy: if settings.env.lfu { MemoryPolicy::Lfu } else { MemoryPolicy::Lru },
+    };
+    let mut reader = RdbReader::new(input, options);
+    let (mut report, mut db) = (LoadReport::default(), 0usize);
+    loop {
+        if report.keys % 1024 == 0 {
+            node.persistence.load_done.store(reader.offset(), Relaxed);
+        }
+        match reader.next_event().map_err(|error| error.to_string())? {
+            Event::Aux { name, value } => note_aux(&mut report, name, value),
+            Event::SelectDb(index) => {
+                db = usize::try_from(index).ok().filter(|db| *db < node.keyspace.databases()).ok_or_else(|| {
+                    format!("the file has keys in database {index}, but `databases` is {}: raise it", node.keyspace.databases())
+                })?;
+            }
+            Event::ResizeDb { .. } | Event::SlotInfo { .. } => {}
+            Event::Function(_) => {
+                return Err("the file holds a functions library, which is not supported yet".into());
+            }
+            Event::EmptyKey { key, .. } => {
+                report.empty += 1;
+                if report.empty <= 10 {
+                    crate::log::write(crate::log::NOTICE, &format!("Rdb load skipping empty key: {}", String::from_utf8_lossy(key)));
+                }
+            }
+            Event::Key(record) => {
+                if how.drop_expired && record.expire_at.is_some_and(|at| at <= key_options.now.0) {
+                    report.expired += 1;
+                    continue;
+                }
+                let entry = match record.value {
+                    Loaded::Text(text) => Entry::new_str(record.key, text, record.expire_at),
+                    Loaded::Owned(value) => Entry::new(record.key, value, record.expire_at),
+                };
+                insert(node, db, key_options, entry, how.replace)?;
+                report.keys += 1;
+            }
+            Event::Eof { .. } => break,
+        }
+    }
+    if report.empty > 0 {
+        crate::log::write(crate::log::WARNING, &format!("Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.", report.keys, report.expired, report.empty));
+    } else {
+        crate::log::write(crate::log::NOTICE, &format!("Done loading RDB, keys loaded: {}, keys expired: {}.", report.keys, report.expired));
+    }
+    node.persistence.load_keys.store(report.keys, Relaxed);
+    node.persistence.load_expired.store(report.expired, Relaxed);
+    Ok(report)
+}
+
+fn insert(node: &Node, db: usize, options: KeyOptions, entry: Entry, replace: bool) -> Result<(), String> {
+    let mut mask = StripeMask::default();
+    mask.add(node.keyspace.stripe_of(entry.key()));
+    let mut keys = Keys::new(node.keyspace.hold(mask), db, options);
+    if keys.exists(entry.key()) {
+        if !replace {
+            return Err(format!("RDB has duplicated key '{}' in DB {db}", String::from_utf8_lossy(entry.key())));
+        }
+        let key = entry.key().to_vec();
+        keys.remove(&key);
+    }
+    keys.insert(entry);
+    Ok(())
+}
+
+fn note_aux(report: &mut LoadReport, name: &[u8], value: &[u8]) {
+    match name {
+        b"repl-id" => report.repl_id = Some(String::from_utf8_lossy(value).into_owned()),
+        b"repl-offset" => report.repl_offset = stdx::parse_u64(value),
+        b"repl-stream-db" => report.stream_db = stdx::parse_i64(value),
+        _ => {}
+    }
+}
+
+/// Empties all databases; the tables are freed elsewhere.
+pub fn flush_all(node: &Node) {
+    let options = KeyOptions {
+        now: node.host.now().unix(),
+        expire: ExpireRule::Ignore,
+        notify: 0,
+        touch: false,
+        policy: MemoryPolicy::Lru,
+    };
+    let mut keys = Keys::new(node.keyspace.hold(node.keyspace.all()), 0, options);
+    let (_, tables) = keys.flush(None);
+    drop(keys);
+    node.host.free(Vec::new(), tables);
+}

@@ -1,0 +1,313 @@
+//! Starting and ending a data server.
+
+pub mod config_file;
+mod cron;
+pub mod host;
+mod link;
+mod load;
+mod snapshot;
+
+use crate::io::listen;
+use crate::io::sys;
+use crate::io::worker::{EventLoop, Handover, Shared, WAKER};
+use crate::log::{NOTICE, WARNING};
+use config::{Config, Loaded};
+use config_file::ConfigFile;
+use host::{ProcessHost, ReplicationDriver, Tools};
+use load::LoadHow;
+use mio::{Poll, Waker};
+use node::{Mailbox, Node, NodeOptions, Worker, master_options, replica_options};
+use replication::{Log, MasterSide, ReplId, ReplicaLink, Watermarks};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use stdx::Prng;
+
+/// Number of lock stripes. More than any sensible number of cores, so that two workers seldom meet.
+const STRIPES: usize = 64;
+/// Descriptors that are not clients: files, listeners, links.
+const SPARE_FILES: u64 = 32;
+
+/// Runs a data server until it ends.
+pub fn run(loaded: Loaded, file: ConfigFile) -> ExitCode {
+    match start(loaded, file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            crate::log::write(WARNING, &why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything up to the first request. Comes back only with an error.
+fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
+    let started = Instant::now();
+    let mut config = loaded.config;
+    refuse_unsupported(&config)?;
+    greet(&config, &file, "standalone");
+    raise_limits(&mut config);
+    let workers = worker_count(&config);
+
+    let mut polls = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in 0..workers {
+        let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
+        mailboxes.push(Mailbox::new(Box::new(move || {
+            // Fails only if the counter is full: then the worker is being woken already.
+            let _ = waker.wake();
+        })));
+        polls.push(poll);
+    }
+    let link_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+    let link_waker =
+        Arc::new(Waker::new(link_poll.registry(), link::LinkDriver::WAKE).map_err(|error| format!("eventfd: {error}"))?);
+
+    let seed = random_seed();
+    let mut prng = Prng::new(seed);
+    structures::hash::set_seed(random_seed());
+    let (snapshot_jobs, snapshot_queue) = channel();
+    let (trash, trash_queue) = channel();
+    let tools = Arc::new(Tools::new(file, snapshot_jobs, trash, Arc::clone(&link_waker), started));
+    let log = Arc::new(Log::new(random_replid(), config.repl_backlog_size));
+    // One runner more than workers: the link to the master runs commands, too.
+    let node = Arc::new(Node::new(NodeOptions {
+        config: config.clone(),
+        mailboxes,
+        runners: workers + 1,
+        stripes: STRIPES,
+        host: Box::new(ProcessHost(Arc::clone(&tools))),
+        run_id: random_hex(40),
+        log: Arc::clone(&log),
+    }));
+    let now = stdx::MonoMs(started.elapsed().as_millis() as u64);
+    let master = MasterSide::new(now, Arc::clone(&log), Arc::new(Watermarks::new()), master_options(&config), Prng::new(random_seed()));
+    let link = ReplicaLink::new(Arc::clone(&log), replica_options(&config), Prng::new(random_seed()));
+    node.repl.install(master, link, Box::new(ReplicationDriver(Arc::clone(&tools))));
+
+    let shared = Arc::new(Shared {
+        node: Arc::clone(&node),
+        handover: Handover::new(workers),
+        queues: crate::io::replica::SnapshotQueues::default(),
+        new_listeners: Mutex::new(None),
+        sleep_until_us: AtomicU64::new(0),
+    });
+    tools.attach(&shared);
+
+    let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
+        .map_err(|why| format!("Failed listening on port {} (tcp), aborting. {why}", config.port))?;
+    listeners.extend(listen::unix(&config)?);
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    crate::log::write(NOTICE, "Server initialized");
+
+    let restored = load_data(&node, &config)?;
+    let stream_db = restored.as_ref().map_or(0, |restored| restored.stream_db as usize);
+    follow_configured_master(&node, &config, restored);
+
+    server_spawn("snapshot", {
+        let (shared, tools) = (Arc::clone(&shared), Arc::clone(&tools));
+        move || snapshot::run(&shared, &snapshot_queue, &tools.aborted)
+    })?;
+    server_spawn("free", {
+        let node = Arc::clone(&node);
+        move || cron::free(&node, &trash_queue)
+    })?;
+    server_spawn("cron", {
+        let (shared, tools) = (Arc::clone(&shared), Arc::clone(&tools));
+        move || cron::run(&shared, &tools)
+    })?;
+    server_spawn("link", {
+        let driver = link::LinkDriver::new(
+            Arc::clone(&shared),
+            link_poll,
+            link_waker,
+            Worker::new(&node, workers, prng.next_u64()),
+            stream_db,
+        );
+        move || driver.run()
+    })?;
+    host::spawn_signals(&tools)?;
+
+    let mut listeners = Some(listeners);
+    for (index, poll) in polls.into_iter().enumerate() {
+        let worker = Worker::new(&node, index, prng.next_u64());
+        let mine = if index == 0 { listeners.take().unwrap_or_default() } else { Vec::new() };
+        let event_loop = EventLoop::new(Arc::clone(&shared), poll, worker, mine).map_err(|error| format!("event loop: {error}"))?;
+        if index + 1 == workers {
+            announce_ready(&config);
+            event_loop.run();
+        } else {
+            server_spawn("worker", move || event_loop.run())?;
+        }
+    }
+    Ok(())
+}
+
+/// What can't work yet must not seem to.
+fn refuse_unsupported(config: &Config) -> Result<(), String> {
+    if config.appendonly {
+        return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());
+    }
+    if config.tls_port != 0 {
+        return Err("Fatal error: `tls-port` is not supported yet; set it to 0.".into());
+    }
+    if config.cluster_enabled {
+        return Err("Fatal error: `cluster-enabled yes` is not supported yet.".into());
+    }
+    for row in config.without_effect() {
+        crate::log::write(NOTICE, &format!("The directive '{}' is accepted but has no effect.", row.name));
+    }
+    Ok(())
+}
+
+/// The first lines of the log.
+pub fn greet(config: &Config, file: &ConfigFile, mode: &str) {
+    let pid = std::process::id();
+    crate::log::write(WARNING, "oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    crate::log::write(
+        WARNING,
+        &format!(
+            "Redis version={}, bits=64, commit=00000000, modified=0, pid={pid}, just started (Redoubt {})",
+            node::command::REDIS_VERSION,
+            env!("CARGO_PKG_VERSION")
+        ),
+    );
+    if file.is_default() {
+        crate::log::write(WARNING, "Warning: no config file specified, using the default config. In order to specify a config file use redis-server /path/to/redis.conf");
+    } else {
+        crate::log::write(WARNING, "Configuration loaded");
+    }
+    crate::log::write(NOTICE, &format!("Running mode={mode}, port={}, PID: {pid}", config.port));
+}
+
+/// As many files as `maxclients` needs, or fewer clients.
+pub fn raise_limits(config: &mut Config) {
+    let wanted = u64::from(config.maxclients) + SPARE_FILES;
+    let got = sys::raise_open_files(wanted);
+    if got < wanted {
+        let fits = got.saturating_sub(SPARE_FILES).max(1);
+        crate::log::write(
+            WARNING,
+            &format!(
+                "Your current 'ulimit -n' of {got} is not enough for the server to start with maxclients {}. \
+                 maxclients has been reduced to {fits}; raise the limit of open files to change that.",
+                config.maxclients
+            ),
+        );
+        config.maxclients = fits as u32;
+    }
+}
+
+fn worker_count(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    config.worker_threads().unwrap_or(cores).clamp(1, 64)
+}
+
+pub(crate) fn server_spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    std::thread::Builder::new()
+        .name(name.to_string())
+        .spawn(run)
+        .map(|_| ())
+        .map_err(|error| format!("starting the thread '{name}': {error}"))
+}
+
+/// Where a data set that was loaded had come in its history.
+struct Restored {
+    replid: ReplId,
+    offset: u64,
+    stream_db: u32,
+}
+
+fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
+    let path = PathBuf::from(config.dbfilename.to_str().into_owned());
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("Fatal error loading the DB {}: {error}. Exiting.", path.display())),
+    };
+    let started = Instant::now();
+    let how = LoadHow { drop_expired: config.replicaof.is_none(), replace: false };
+    crate::log::write(NOTICE, "Loading RDB produced by an earlier run");
+    let report = load::load(node, BufReader::with_capacity(1 << 20, file), how).map_err(|why| {
+        format!(
+            "Fatal error loading the DB, check server logs. Exiting. {}: {why}. Restore a good copy of the file, or move it away to start empty.",
+            path.display()
+        )
+    })?;
+    crate::log::write(NOTICE, &format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()));
+    let history = report.repl_id.zip(report.repl_offset);
+    let stream_db = report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
+    Ok(history.and_then(|(id, offset)| Some(Restored { replid: ReplId::parse(id.as_bytes())?, offset, stream_db })))
+}
+
+/// A node that is configured as a replica starts as one; a master whose file tells its history
+/// lets its replicas continue.
+fn follow_configured_master(node: &Node, config: &Config, restored: Option<Restored>) {
+    let now = node.host.now().mono();
+    match &config.replicaof {
+        Some(master) => {
+            let history = restored.is_some();
+            if let Some(restored) = restored {
+                node.log.restore_as_replica(restored.replid, restored.offset, restored.stream_db);
+            }
+            node.role.is_replica.store(true, Ordering::Release);
+            node.repl.link().start(now, &master.host, master.port, history);
+            node.repl.master().set_upstream(now, replication::Upstream::Down);
+            crate::log::set_role(b'S');
+        }
+        None => {
+            if let Some(restored) = restored {
+                node.log.restore_as_master(restored.replid, restored.offset);
+            }
+        }
+    }
+}
+
+fn announce_ready(config: &Config) {
+    if config.port != 0 {
+        crate::log::write(NOTICE, "Ready to accept connections tcp");
+    }
+    if config.unixsocket.non_empty().is_some() {
+        crate::log::write(NOTICE, "Ready to accept connections unix");
+    }
+    host::notify_supervisor("READY=1\nSTATUS=Ready to accept connections\n");
+}
+
+/// Random lower-case hexadecimal digits from the operating system.
+pub fn random_hex(digits: usize) -> String {
+    let mut bytes = vec![0u8; digits.div_ceil(2)];
+    fill_random(&mut bytes);
+    let mut text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    text.truncate(digits);
+    text
+}
+
+/// A random replication id.
+pub fn random_replid() -> ReplId {
+    ReplId::parse(random_hex(40).as_bytes()).expect("forty hexadecimal digits are an id")
+}
+
+/// A seed from the operating system.
+pub fn random_seed() -> u64 {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    use std::io::Read;
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes));
+    if let Err(error) = read {
+        // Run ids and passwords must not be guessable: no second best.
+        panic!("no random bytes from /dev/urandom: {error}");
+    }
+}
+
+pub use host::level_number as host_level;

@@ -1,0 +1,385 @@
+//! The thread that makes snapshots: for files and for replicas, one after the other.
+//!
+//! One pass over the keyspace writes one RDB. Its bytes go to a file beside the old one, or to the
+//! queues of replicas while they are made. Writers never wait for it; what they hand over before
+//! they change it is taken away after every few steps.
+
+use crate::io::replica::SnapshotQueue;
+use crate::io::worker::Shared;
+use crate::log::{NOTICE, VERBOSE, WARNING};
+use keyspace::{EncodeEntry, PassProgress, StripeMask};
+use node::Node;
+use persistence::rdb::{Access, EncodeOptions, RdbStream, encode_key_record};
+use replication::{ConnId, JobId, MasterInput, RdbFilter, SnapshotMark, Transport};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use structures::Entry;
+
+/// What the snapshot thread is asked to do.
+pub enum Job {
+    /// BGSAVE or a save point.
+    Background,
+    /// SAVE, SHUTDOWN, DEBUG RELOAD: the answer is sent when it is done.
+    Wait(Sender<Result<(), String>>),
+    /// For replicas.
+    Replicas {
+        /// Its name.
+        job: JobId,
+        /// How it travels.
+        transport: Transport,
+        /// What to leave out.
+        filter: RdbFilter,
+        /// For whom.
+        conns: Vec<ConnId>,
+    },
+}
+
+/// Jobs that nobody wants any more.
+#[derive(Default)]
+pub struct Aborted(Mutex<BTreeSet<JobId>>);
+
+impl Aborted {
+    /// Notes one.
+    pub fn add(&self, job: JobId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+    }
+
+    fn has(&self, job: JobId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&job)
+    }
+}
+
+/// Bytes of entries that one step under a stripe's lock encodes: well below 100 us of work.
+const STEP_BYTES: usize = 32 * 1024;
+/// Steps between two rounds that take writers' old values away from all stripes.
+const STEPS_PER_SWEEP: usize = 64;
+
+fn encode_compressed(out: &mut Vec<u8>, entry: &Entry) {
+    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, &EncodeOptions { version: 10, compress: true });
+}
+
+fn encode_plain(out: &mut Vec<u8>, entry: &Entry) {
+    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, &EncodeOptions { version: 10, compress: false });
+}
+
+/// Runs jobs until the process ends.
+pub fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>, aborted: &Aborted) {
+    crate::io::sys::lower_priority();
+    for job in jobs {
+        match job {
+            Job::Background => {
+                background(&shared.node);
+            }
+            Job::Wait(answer) => {
+                let result = save_to_file(&shared.node);
+                if let Err(why) = &result {
+                    crate::log::write(WARNING, why);
+                }
+                // Nobody listens any more if the process is on its way out.
+                let _ = answer.send(result);
+            }
+            Job::Replicas { job, transport, filter, conns } => {
+                for_replicas(shared, job, transport, filter, &conns, aborted);
+                shared.queues.drop_job(job);
+            }
+        }
+    }
+}
+
+fn background(node: &Node) {
+    let state = &node.persistence;
+    let started = node.host.now();
+    state.bgsave_started.store(started.unix().secs(), Relaxed);
+    state.bgsave_running.store(true, Relaxed);
+    crate::log::write(NOTICE, "Background saving started");
+    let result = save_to_file(node);
+    let secs = (node.host.now().mono_us - started.mono_us) / 1_000_000;
+    state.last_bgsave_secs.store(secs as i64, Relaxed);
+    state.last_bgsave_ok.store(result.is_ok(), Relaxed);
+    match result {
+        Ok(()) => crate::log::write(NOTICE, "Background saving terminated with success"),
+        Err(why) => crate::log::write(WARNING, &format!("Background saving error: {why}")),
+    }
+    state.bgsave_running.store(false, Relaxed);
+}
+
+/// Writes the data set to `dbfilename` in `dir`, by way of a file beside it.
+pub fn save_to_file(node: &Node) -> Result<(), String> {
+    let settings = node.settings.load_full();
+    let path = PathBuf::from(settings.config.dbfilename.to_str().into_owned());
+    let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
+    let dirty_before = node.dirty();
+    let result = write_file(node, &temp).and_then(|()| {
+        std::fs::rename(&temp, &path)?;
+        sync_folder_of(&path)
+    });
+    match result {
+        Ok(()) => {
+            let state = &node.persistence;
+            state.dirty_at_save.store(dirty_before, Relaxed);
+            state.last_save.store(node.host.now().unix().secs(), Relaxed);
+            state.saves.fetch_add(1, Relaxed);
+            state.last_bgsave_ok.store(true, Relaxed);
+            crate::log::write(NOTICE, "DB saved on disk");
+            Ok(())
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(&temp);
+            Err(format!("Error saving the data set to {}: {error}", path.display()))
+        }
+    }
+}
+
+/// A rename is durable once the folder is.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn write_file(node: &Node, path: &Path) -> io::Result<()> {
+    let file = File::create(path)?;
+    let (file, ()) = write_rdb(node, file, false, RdbFilter::default(), &|| false, &mut |_| {})?;
+    file.sync_all()
+}
+
+/// One pass over the keyspace, as an RDB on `output`. `started` gets the log's mark at once.
+fn write_rdb<W: Write>(
+    node: &Node,
+    output: W,
+    for_replicas: bool,
+    filter: RdbFilter,
+    give_up: &dyn Fn() -> bool,
+    started: &mut dyn FnMut(SnapshotMark),
+) -> io::Result<(W, ())> {
+    let settings = node.settings.load_full();
+    let compress = settings.config.rdbcompression;
+    let encode: EncodeEntry = if compress { encode_compressed } else { encode_plain };
+    let mut stream = RdbStream::new(output, EncodeOptions { version: 10, compress }, settings.config.rdbchecksum);
+    let mut mark = None;
+    let begun = node.keyspace.begin_pass(encode, || mark = Some(node.log.mark_snapshot(for_replicas)));
+    assert!(begun, "one thread makes all passes");
+    let mark = mark.expect("the mark is taken when the pass begins");
+    let (ids, offset, stream_db) = (mark.ids, mark.offset, mark.stream_db);
+    started(mark);
+    let result = (|| {
+        write_aux(node, &mut stream, ids, offset, stream_db, for_replicas)?;
+        walk(node, &mut stream, filter.exclude_data, give_up)
+    })();
+    if result.is_err() {
+        // The pass has to be walked to its end in any case: marks must not stay behind.
+        abandon(node);
+    }
+    result?;
+    stream.finish().map(|(output, _)| (output, ()))
+}
+
+fn write_aux<W: Write>(
+    node: &Node,
+    stream: &mut RdbStream<W>,
+    ids: replication::ReplIds,
+    offset: u64,
+    stream_db: Option<u32>,
+    for_replicas: bool,
+) -> io::Result<()> {
+    let now = node.host.now();
+    stream.aux(b"redis-ver", node::command::REDIS_VERSION.as_bytes())?;
+    stream.aux_int(b"redis-bits", 64)?;
+    stream.aux_int(b"ctime", now.unix().secs())?;
+    stream.aux_int(b"used-mem", node.host.facts().used_memory as i64)?;
+    if for_replicas || node.log.backlog_active() || node.is_replica() {
+        stream.aux_int(b"repl-stream-db", stream_db.map_or(-1, i64::from).max(if for_replicas { 0 } else { -1 }))?;
+        stream.aux(b"repl-id", ids.replid.to_string().as_bytes())?;
+        stream.aux_int(b"repl-offset", offset as i64)?;
+    }
+    stream.aux_int(b"aof-base", 0)
+}
+
+fn walk<W: Write>(node: &Node, stream: &mut RdbStream<W>, exclude_data: bool, give_up: &dyn Fn() -> bool) -> io::Result<()> {
+    let mut out = Vec::new();
+    let mut steps = 0;
+    let mut keys_done = 0;
+    node.persistence.pass_keys.store(0, Relaxed);
+    let total: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.db_size(db).0).sum();
+    node.persistence.pass_total.store(total as u64, Relaxed);
+    let mut held_max = 0;
+    for stripe in 0..node.keyspace.stripes() {
+        let mut keys = 0;
+        loop {
+            let progress = node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).pass_step(STEP_BYTES, &mut out, &mut keys);
+            steps += 1;
+            if steps % STEPS_PER_SWEEP == 0 {
+                held_max = held_max.max(sweep(node, &mut out));
+            }
+            for (db, bytes) in out.drain(..) {
+                if !exclude_data {
+                    stream.select_db(db as u64)?;
+                    stream.records(&bytes)?;
+                }
+            }
+            node.persistence.pass_keys.store(keys_done + keys, Relaxed);
+            if give_up() {
+                return Err(io::Error::other("nobody wants this snapshot any more"));
+            }
+            let delay = node.settings.load().config.rdb_key_save_delay;
+            if delay > 0 {
+                std::thread::sleep(Duration::from_micros(u64::from(delay.unsigned_abs()).min(100_000)));
+            }
+            if progress == PassProgress::Done {
+                break;
+            }
+        }
+        keys_done += keys;
+    }
+    node.persistence.last_cow_bytes.store(held_max as u64, Relaxed);
+    stream.flush()
+}
+
+/// Takes what writers left in all stripes; returns how much that was.
+fn sweep(node: &Node, out: &mut Vec<(usize, Vec<u8>)>) -> usize {
+    let before: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();
+    for stripe in 0..node.keyspace.stripes() {
+        node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).take_pre_images(out);
+    }
+    out.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() - before
+}
+
+fn abandon(node: &Node) {
+    let (mut out, mut keys) = (Vec::new(), 0);
+    for stripe in 0..node.keyspace.stripes() {
+        while node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).pass_step(STEP_BYTES, &mut out, &mut keys) == PassProgress::More {
+            out.clear();
+        }
+        out.clear();
+    }
+}
+
+// ---- for replicas --------------------------------------------------------------------------
+
+/// Bytes gathered before they are given to the replicas' queues.
+const CHUNK_BYTES: usize = 128 * 1024;
+
+/// Gives the same bytes to several replicas. A replica that takes none for too long is dropped.
+struct FanOut<'a> {
+    node: &'a Node,
+    queues: Vec<(ConnId, Arc<SnapshotQueue>)>,
+    buffer: Vec<u8>,
+    patience: Duration,
+}
+
+impl FanOut<'_> {
+    fn give(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = Arc::new(std::mem::take(&mut self.buffer));
+        let patience = self.patience;
+        self.queues.retain(|(_, queue)| queue.push(&chunk, patience));
+        for (conn, _) in &self.queues {
+            wake_owner(self.node, *conn);
+        }
+        if self.queues.is_empty() {
+            return Err(io::Error::other("the last replica is gone"));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.give()?;
+        for (conn, queue) in &self.queues {
+            queue.end();
+            wake_owner(self.node, *conn);
+        }
+        Ok(())
+    }
+}
+
+fn wake_owner(node: &Node, conn: ConnId) {
+    if let Some(client) = node.clients.get(conn.0) {
+        node.mailboxes[client.worker].send(node::Message::PumpReplicas);
+    }
+}
+
+impl Write for FanOut<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.give()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.give()
+    }
+}
+
+fn for_replicas(shared: &Arc<Shared>, job: JobId, transport: Transport, filter: RdbFilter, conns: &[ConnId], aborted: &Aborted) {
+    let node = &*shared.node;
+    let patience = Duration::from_secs(u64::from(node.settings.load().config.repl_timeout.max(1)));
+    let queues: Vec<_> = conns.iter().map(|conn| (*conn, shared.queues.open(job, conn.0))).collect();
+    let give_up = || aborted.has(job);
+    let now = || node.host.now().mono();
+    let mut started = |mark: SnapshotMark| {
+        node.master_input(now(), MasterInput::SnapshotStarted { job, mark }, None);
+    };
+    let begun = Instant::now();
+    let result = match transport {
+        Transport::Diskless => {
+            let fan_out = FanOut { node, queues, buffer: Vec::new(), patience };
+            write_rdb(node, fan_out, true, filter, &give_up, &mut started).and_then(|(mut fan_out, ())| fan_out.end()).map(|()| 0)
+        }
+        Transport::Disk => {
+            by_file(node, job, filter, queues, patience, &give_up, &mut started)
+        }
+    };
+    match result {
+        Ok(length) => {
+            crate::log::write(VERBOSE, &format!("Snapshot for replicas made in {:.3} s", begun.elapsed().as_secs_f64()));
+            if transport == Transport::Diskless {
+                node.master_input(now(), MasterInput::SnapshotEnded { job, length: Some(length) }, None);
+            }
+        }
+        Err(error) => {
+            crate::log::write(WARNING, &format!("Snapshot for replicas failed: {error}"));
+            node.master_input(now(), MasterInput::SnapshotEnded { job, length: None }, None);
+        }
+    }
+}
+
+/// The form with a length: a whole file first, which is then sent.
+fn by_file(
+    node: &Node,
+    job: JobId,
+    filter: RdbFilter,
+    queues: Vec<(ConnId, Arc<SnapshotQueue>)>,
+    patience: Duration,
+    give_up: &dyn Fn() -> bool,
+    started: &mut dyn FnMut(SnapshotMark),
+) -> io::Result<u64> {
+    let temp = PathBuf::from(format!("temp-repl-{}.rdb", std::process::id()));
+    let made = File::create(&temp).and_then(|file| write_rdb(node, file, true, filter, give_up, started)).map(|_| ());
+    let outcome = made.and_then(|()| {
+        let mut file = File::open(&temp)?;
+        let length = file.metadata()?.len();
+        let now = node.host.now().mono();
+        node.master_input(now, MasterInput::SnapshotEnded { job, length: Some(length) }, None);
+        let mut fan_out = FanOut { node, queues, buffer: Vec::new(), patience };
+        let mut piece = vec![0; CHUNK_BYTES];
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                n => fan_out.write_all(&piece[..n])?,
+            }
+        }
+        fan_out.end()?;
+        Ok(length)
+    });
+    let _ = std::fs::remove_file(&temp);
+    outcome
+}

@@ -1,0 +1,122 @@
+//! `cargo xtask check` and `cargo xtask test`: everything that must hold before a change lands.
+//!
+//! All parts run even when one fails, so that one run tells everything; the closing line counts what ran.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::run::{self, Counts};
+use crate::{diff, e2e, paths, tidy};
+
+/// Seeds of the differential test within `cargo xtask test`, and the commands of each.
+const DIFF_SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
+const DIFF_COMMANDS: u64 = 100_000;
+/// How long the simulator runs.
+const SIM_SECONDS: &str = "60";
+
+/// What has run so far.
+#[derive(Default)]
+struct Tally {
+    counts: Counts,
+    failed: Vec<String>,
+}
+
+impl Tally {
+    /// Runs a part that passes or fails as a whole.
+    fn part(&mut self, name: &str, body: impl FnOnce() -> Result<()>) {
+        self.counted(name, || body().map(|()| (Counts::one(true), true)));
+    }
+
+    /// Runs a part that counts its tests.
+    fn counted(&mut self, name: &str, body: impl FnOnce() -> Result<(Counts, bool)>) {
+        println!("\n=== {name}");
+        let started = Instant::now();
+        let (counts, fine) = body().unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            (Counts::one(false), false)
+        });
+        // A program that failed without a failed test (it did not build, or crashed) is a failure too.
+        let counts =
+            if !fine && counts.failed == 0 { counts.plus(Counts::one(false)) } else { counts };
+        if counts.failed > 0 {
+            self.failed.push(name.to_owned());
+        }
+        self.counts = self.counts.plus(counts);
+        println!("=== {name}: {} ({:.0} s)", counts.line(), started.elapsed().as_secs_f64());
+    }
+
+    fn finish(self) -> Result<()> {
+        println!("\n{}", self.counts.line());
+        if !self.failed.is_empty() {
+            bail!("failed: {}", self.failed.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// `cargo xtask check`.
+pub fn check() -> Result<()> {
+    let mut tally = Tally::default();
+    run_check(&mut tally);
+    tally.finish()
+}
+
+/// `cargo xtask test`: check, the end-to-end tests, and half a million compared commands.
+pub fn test() -> Result<()> {
+    let mut tally = Tally::default();
+    run_check(&mut tally);
+    tally.counted("end-to-end tests", || e2e::run(&e2e::Options::all()));
+    for seed in DIFF_SEEDS {
+        tally.part(&format!("differential test, seed {seed}"), || {
+            diff::run(&diff::Options::seeded(seed, DIFF_COMMANDS)).map(drop)
+        });
+    }
+    tally.finish()
+}
+
+fn run_check(tally: &mut Tally) {
+    // Tests of the tools drive real Redis programs.
+    tally.part("tools", e2e::install_tools);
+    tally.part("format", || run::must(cargo().args(["fmt", "--all", "--check"])));
+    tally.part("tidy", tidy::run);
+    tally.part("clippy", || {
+        let flags = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        run::must(cargo().args(flags))
+    });
+    tally.counted("unit and machine tests", unit_tests);
+    tally.part("simulator", || {
+        let words =
+            ["run", "--release", "--locked", "--package", "sim", "--", "--seconds", SIM_SECONDS];
+        run::must(cargo().args(words))
+    });
+}
+
+fn unit_tests() -> Result<(Counts, bool)> {
+    let nextest = Command::new("cargo").args(["nextest", "--version"]).output();
+    let mut command = cargo();
+    if nextest.is_ok_and(|done| done.status.success()) {
+        command.args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]);
+        command.args([
+            "--status-level",
+            "fail",
+            "--final-status-level",
+            "fail",
+            "--hide-progress-bar",
+        ]);
+    } else {
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--quiet"]);
+    }
+    let (counts, fine) = run::counted(&mut command)?;
+    if counts == Counts::default() {
+        bail!("no unit test ran");
+    }
+    Ok((counts, fine))
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(paths::root());
+    command
+}
