@@ -539,7 +539,10 @@ pub(crate) fn switch_to(c: &mut Core, m: &mut Master, to: Addr, told_by: Option<
     let old_addr = m.node.addr.clone();
     let new_node = match m.replica_at(&to.host, to.port).and_then(|key| m.replicas.remove(&key)) {
         Some(node) => {
-            c.link_mut(node.link).owner = Owner::Master(m.id);
+            let Core { links, io, .. } = c;
+            let link = links.get_mut(&node.link).expect("an instance's link exists");
+            link.owner = Owner::Master(m.id);
+            link.begin_anew(io);
             fresh_node(c, node, Role::Master)
         }
         None => {

@@ -455,6 +455,19 @@ impl Link {
         self.pubsub = Channel::Idle { retry_at: now };
     }
 
+    /// The instance begins a new part (it is the master now): if it owes an answer, connections and
+    /// clock start anew, at once, so that it is not judged by what was before.
+    pub fn begin_anew(&mut self, io: &mut Io) {
+        self.proof = None;
+        if self.down_clock.is_some() {
+            self.restart(io);
+            self.down_clock = Some(io.now.mono);
+            self.clock_by_loss = true;
+            self.ever_up = false;
+            self.failures = 0;
+        }
+    }
+
     /// Drops both connections.
     pub fn close(&mut self, io: &mut Io) {
         let now = io.now.mono;

@@ -155,14 +155,25 @@ impl SnapshotQueues {
         Some(all.swap_remove(at).2)
     }
 
-    /// Forgets a snapshot's queues that nobody took.
-    pub fn drop_job(&self, job: JobId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(j, _, queue)| {
-            if *j == job {
+    /// A replica is gone: its queues that nobody took go, too. (A snapshot may be made whole before
+    /// the worker comes to take its queue, so its end is no reason to drop it.)
+    pub fn drop_conn(&self, conn: u64) {
+        self.drop_where(|_, c| c == conn);
+    }
+
+    fn drop_where(&self, gone: impl Fn(JobId, u64) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(job, conn, queue)| {
+            let gone = gone(*job, *conn);
+            if gone {
                 queue.close();
             }
-            *j != job
+            !gone
         });
+    }
+
+    /// Forgets a failed snapshot's queues that nobody took.
+    pub fn drop_job(&self, job: JobId) {
+        self.drop_where(|j, _| j == job);
     }
 }
 

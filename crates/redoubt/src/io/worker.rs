@@ -307,6 +307,7 @@ impl EventLoop {
         let now = self.worker.now.mono();
         node.session_ended(&mut conn.session);
         if conn.session.is_replica {
+            self.shared.queues.drop_conn(id);
             node.master_input(now, MasterInput::Closed { conn: ConnId(id) }, None);
             self.publish_streaming();
         }

@@ -86,7 +86,6 @@ pub fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>, aborted: &Aborted) {
             }
             Job::Replicas { job, transport, filter, conns } => {
                 for_replicas(shared, job, transport, filter, &conns, aborted);
-                shared.queues.drop_job(job);
             }
         }
     }
@@ -347,6 +346,7 @@ fn for_replicas(shared: &Arc<Shared>, job: JobId, transport: Transport, filter: 
         }
         Err(error) => {
             crate::log::write(WARNING, &format!("Snapshot for replicas failed: {error}"));
+            shared.queues.drop_job(job);
             node.master_input(now(), MasterInput::SnapshotEnded { job, length: None }, None);
         }
     }
