@@ -83,10 +83,7 @@ impl End {
 }
 
 /// The list at a key, before a write: no access, no statistics.
-fn peek_list<'a>(
-    ctx: &'a mut Ctx<'_, '_>,
-    key: &[u8],
-) -> Result<Option<&'a List>, CommandError> {
+fn peek_list<'a>(ctx: &'a mut Ctx<'_, '_>, key: &[u8]) -> Result<Option<&'a List>, CommandError> {
     match ctx.keys.peek(key).map(|entry| entry.value()) {
         None => Ok(None),
         Some(ValueRef::List(list)) => Ok(Some(list)),

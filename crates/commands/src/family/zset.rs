@@ -59,12 +59,7 @@ fn members_head(reply: &mut Reply, len: usize, with_scores: bool) {
 }
 
 /// A member below [`members_head`].
-fn member_item(
-    reply: &mut Reply,
-    member: structures::Elem<'_>,
-    score: f64,
-    with_scores: bool,
-) {
+fn member_item(reply: &mut Reply, member: structures::Elem<'_>, score: f64, with_scores: bool) {
     if with_scores && reply.is_resp3() {
         reply.array(2);
     }
