@@ -1,4 +1,4 @@
-//! The reference page of directives, made from the table.
+//! The reference page of directives, made from the table. It is kept in `docs/configuration.md`.
 
 use std::fmt::Write;
 
@@ -71,5 +71,20 @@ fn value_text(row: &Directive) -> String {
         Kind::Text { .. } => "text".into(),
         Kind::Letters => "letters".into(),
         Kind::Words(words) => words.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// `REDOUBT_REWRITE=1 cargo test -p config` writes the page anew.
+    #[test]
+    fn page_in_docs_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let page = super::reference_page();
+        if std::env::var_os("REDOUBT_REWRITE").is_some() {
+            std::fs::write(path, &page).expect("docs/configuration.md can be written");
+        }
+        let kept = std::fs::read_to_string(path).expect("docs/configuration.md can be read");
+        assert!(kept == page, "docs/configuration.md is out of date: rewrite it, see above");
     }
 }

@@ -18,6 +18,16 @@ pub enum SetTtl {
     At(i64),
 }
 
+/// Where a string went.
+pub(crate) enum Stored {
+    /// The key is new.
+    New,
+    /// Over another string.
+    Over,
+    /// In place of this collection, which may take long to free.
+    Instead(Entry),
+}
+
 /// One stripe's part of one database.
 #[derive(Default)]
 pub struct DbStripe {
@@ -110,48 +120,65 @@ impl DbStripe {
         }
     }
 
-    /// Sets or clears the expiry time of an entry got by [`DbStripe::get_write`].
-    pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>) -> bool {
-        let Some(entry) = self.table.get_mut(hash, key) else { return false };
+    /// Sets or clears the expiry time of an entry; true if the key is there.
+    pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>, pass: &mut Option<StripePass>) -> bool {
+        let Some(entry) = self.get_write(hash, key, pass) else { return false };
         let old = entry.stamp();
         entry.set_stamp(at);
-        match (old, at) {
-            (None, Some(_)) => self.volatile += 1,
-            (Some(_), None) => self.volatile -= 1,
-            _ => {}
-        }
-        if let Some(at) = at {
+        self.note_stamp(hash, old, at);
+        true
+    }
+
+    fn note_stamp(&mut self, hash: u64, old: Option<i64>, new: Option<i64>) {
+        self.volatile = self.volatile + usize::from(new.is_some()) - usize::from(old.is_some());
+        if let Some(at) = new {
             // A longer life needs no new note: the old one puts the key back when its tick comes.
             if old.is_none_or(|old| at < old) {
                 self.expires.insert(at, hash);
             }
         }
-        true
     }
 
-    /// Sets a string, in place where the key holds one. Returns true if the key is new.
-    pub(crate) fn set_str(&mut self, hash: u64, key: &[u8], value: &[u8], ttl: SetTtl, pass: &mut Option<StripePass>) -> bool {
-        match self.get_write(hash, key, pass) {
-            Some(entry) => {
-                entry.replace_str(value, true);
-                match ttl {
-                    SetTtl::Keep => {}
-                    SetTtl::Clear if entry.stamp().is_none() => {}
-                    SetTtl::Clear => {
-                        self.set_expire(hash, key, None);
-                    }
-                    SetTtl::At(at) => {
-                        self.set_expire(hash, key, Some(at));
-                    }
-                }
-                false
-            }
-            None => {
-                let at = if let SetTtl::At(at) = ttl { Some(at) } else { None };
-                self.insert(hash, Entry::new_str(key, value, at));
-                true
-            }
+    /// Sets a string, in place where the key holds one, and its access field.
+    #[inline]
+    pub(crate) fn set_str(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        ttl: SetTtl,
+        access: u32,
+        pass: &mut Option<StripePass>,
+    ) -> Stored {
+        let Some(entry) = self.get_write(hash, key, pass) else {
+            let at = if let SetTtl::At(at) = ttl { Some(at) } else { None };
+            let mut entry = Entry::new_str(key, value, at);
+            entry.set_access(access);
+            self.insert(hash, entry);
+            return Stored::New;
+        };
+        let old = entry.stamp();
+        let stored = if entry.is_str() {
+            entry.replace_str(value, true);
+            Stored::Over
+        } else {
+            let mut fresh = Entry::new_str(key, value, old);
+            fresh.set_mark(entry.mark());
+            let mut collection = std::mem::replace(entry, fresh);
+            collection.set_mark(false);
+            Stored::Instead(collection)
+        };
+        entry.set_access(access);
+        let at = match ttl {
+            SetTtl::Keep => old,
+            SetTtl::Clear => None,
+            SetTtl::At(at) => Some(at),
+        };
+        if at != old {
+            entry.set_stamp(at);
+            self.note_stamp(hash, old, at);
         }
+        stored
     }
 
     /// Removes the keys of one due note of the index whose time is at or before `now` into `out`;
@@ -162,13 +189,16 @@ impl DbStripe {
         let mut again: Vec<(i64, u64)> = Vec::new();
         self.table.extract_if_hash32(
             low,
-            &mut |entry: &Entry| match entry.stamp() {
-                Some(at) if at <= now => true,
-                Some(at) => {
-                    again.push((at, structures::hash::hash_bytes(entry.key())));
-                    false
+            &mut |entry: &Entry| {
+                let Some(at) = entry.stamp() else { return false };
+                if at > now {
+                    // Its neighbours in the bucket have notes of their own.
+                    let hash = structures::hash::hash_bytes(entry.key());
+                    if hash as u32 == low {
+                        again.push((at, hash));
+                    }
                 }
-                None => false,
+                at <= now
             },
             out,
         );

@@ -1,6 +1,6 @@
 //! Finds the keys whose time has come without looking at the others.
 //!
-//! Times are put into ticks of 128 ms; each tick has the low halves of the hashes of its keys, four
+//! Times are put into ticks of 64 ms; each tick has the low halves of the hashes of its keys, four
 //! bytes a key. An entry may be stale (the key is gone, or lives longer now): the cycle looks at
 //! the key itself and puts it back if its time is yet to come. So lengthening a key's life costs
 //! nothing here, and a removed key costs four bytes until its old time comes or the index is
@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 /// Milliseconds of a tick, as a power of two.
-const TICK_SHIFT: u32 = 7;
+const TICK_SHIFT: u32 = 6;
 
 /// The expiry times of one stripe of one database.
 #[derive(Default)]
@@ -36,10 +36,11 @@ impl ExpireIndex {
         self.len == 0
     }
 
-    /// Takes one hash whose tick began at or before `now`; its key is probably due.
+    /// Takes one hash whose tick is over at `now`; its key is probably due. (One of the present tick
+    /// might live some milliseconds yet: it would be put back and taken again without end.)
     pub fn pop_due(&mut self, now: i64) -> Option<u32> {
         let mut first = self.ticks.first_entry()?;
-        if *first.key() > now >> TICK_SHIFT {
+        if *first.key() >= now >> TICK_SHIFT {
             return None;
         }
         let hash = first.get_mut().pop();
@@ -52,9 +53,9 @@ impl ExpireIndex {
         hash
     }
 
-    /// True if a tick has begun whose keys were not all looked at.
+    /// True if a tick is over whose keys were not all looked at.
     pub fn has_due(&self, now: i64) -> bool {
-        self.ticks.first_key_value().is_some_and(|(&tick, _)| tick <= now >> TICK_SHIFT)
+        self.ticks.first_key_value().is_some_and(|(&tick, _)| tick < now >> TICK_SHIFT)
     }
 
     /// Forgets everything.

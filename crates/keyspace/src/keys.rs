@@ -1,7 +1,7 @@
 //! What a command sees of the keyspace: keys of one database, by the stripes that it holds.
 
 use crate::changes::{Change, Changes, EventClass, KeyEvent};
-use crate::db::SetTtl;
+use crate::db::{SetTtl, Stored};
 use crate::stripe::{Held, Keyspace, StripeData};
 use stdx::UnixMs;
 use structures::hash::hash_bytes;
@@ -49,6 +49,8 @@ pub struct KeyOptions {
 /// Keys of the database [`Keys::db`], and the account of what changes.
 pub struct Keys<'a> {
     held: Held<'a>,
+    /// A key with its hash: most commands name one key, and come back to it several times.
+    known: Option<(&'a [u8], u64)>,
     /// Index of the database that the methods work on.
     pub db: usize,
     /// How keys are looked at.
@@ -74,7 +76,14 @@ fn effort_to_free(entry: &Entry) -> usize {
 impl<'a> Keys<'a> {
     /// Looks at database `db` through held stripes.
     pub fn new(held: Held<'a>, db: usize, options: KeyOptions) -> Keys<'a> {
-        Keys { held, db, options, changes: Changes::default() }
+        Keys { held, known: None, db, options, changes: Changes::default() }
+    }
+
+    /// Tells the hash of a key that the command will ask for by this very slice.
+    #[inline]
+    pub fn know(&mut self, key: &'a [u8], hash: u64) {
+        debug_assert_eq!(hash, hash_bytes(key));
+        self.known = Some((key, hash));
     }
 
     /// The keyspace as a whole.
@@ -93,22 +102,30 @@ impl<'a> Keys<'a> {
     }
 
     #[inline]
-    fn locate(&mut self, key: &[u8]) -> (u64, &mut StripeData) {
-        let hash = hash_bytes(key);
-        let stripe = self.held.space().stripe_of_hash(hash, key);
-        (hash, self.held.stripe(stripe))
+    fn hash_of(&self, key: &[u8]) -> u64 {
+        match self.known {
+            // The known slice is borrowed, so nobody has put other bytes in its place.
+            Some((known, hash)) if std::ptr::eq(known, key) => hash,
+            _ => hash_bytes(key),
+        }
     }
 
-    /// True if the key may be seen; removes it first if its time has come and that is our task.
     #[inline]
-    fn alive(&mut self, key: &[u8]) -> Option<u64> {
+    fn locate(&mut self, key: &[u8]) -> (u64, &mut StripeData) {
+        let hash = self.hash_of(key);
+        (hash, self.held.of_key(hash, key))
+    }
+
+    /// The key's hash, unless the key's time has come and it is not to be seen; then it is
+    /// removed first if that is our task.
+    #[inline]
+    fn in_time(&mut self, key: &[u8]) -> Option<u64> {
         let (now, db) = (self.options.now.0, self.db);
         let (hash, stripe) = self.locate(key);
-        let entry = stripe.dbs[db].get(hash, key)?;
-        match entry.stamp() {
-            Some(at) if at <= now => self.expire_now(hash, key),
-            _ => Some(hash),
-        }
+        let db = &stripe.dbs[db];
+        // Where no key has a time, the caller's own lookup is the only one.
+        let due = db.volatile != 0 && db.get(hash, key).and_then(Entry::stamp).is_some_and(|at| at <= now);
+        if due { self.expire_now(hash, key) } else { Some(hash) }
     }
 
     #[cold]
@@ -143,40 +160,51 @@ impl<'a> Keys<'a> {
     /// The entry of a key, for a read that counts as an access.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let alive = self.alive(key);
-        let (options, db) = (self.options, self.db);
-        if alive.is_none() && options.notify & EventClass::KEY_MISS.0 != 0 {
-            self.notify(EventClass::KEY_MISS, "keymiss", key);
-        }
-        let (hash, stripe) = self.locate(key);
-        if alive.is_none() {
-            stripe.stats.misses += 1;
-            return None;
-        }
-        stripe.stats.hits += 1;
-        let entry = stripe.dbs[db].get_touch(hash, key)?;
-        if options.touch {
-            touch_access(entry, &options);
-        }
-        Some(entry)
+        self.counted(key, self.options.touch)
     }
 
     /// As [`Keys::read`] for a read that counts in the statistics but does not make the key look
     /// used (EXISTS, TYPE, TTL …).
     pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
-        let touch = std::mem::replace(&mut self.options.touch, false);
-        let found = self.read(key).is_some();
-        self.options.touch = touch;
-        if found { self.peek(key) } else { None }
+        self.counted(key, false)
+    }
+
+    #[inline]
+    fn counted(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
+        let in_time = self.in_time(key).is_some();
+        let hash = self.hash_of(key);
+        let Keys { held, db, options, changes, .. } = self;
+        let StripeData { dbs, stats, .. } = held.of_key(hash, key);
+        let found = if in_time { dbs[*db].get_touch(hash, key) } else { None };
+        match found {
+            Some(entry) => {
+                stats.hits += 1;
+                if touch {
+                    touch_access(entry, options);
+                }
+                Some(entry)
+            }
+            None => {
+                stats.misses += 1;
+                if options.notify & EventClass::KEY_MISS.0 != 0 {
+                    changes.events.push(KeyEvent {
+                        class: EventClass::KEY_MISS,
+                        name: "keymiss",
+                        db: *db,
+                        key: Box::from(key),
+                    });
+                }
+                None
+            }
+        }
     }
 
     /// The entry of a key that a command may be about to change: an access, but none that the
     /// statistics of reads count.
     pub fn before_write(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.alive(key)?;
+        let hash = self.in_time(key)?;
         let (options, db) = (self.options, self.db);
-        let (_, stripe) = self.locate(key);
-        let entry = stripe.dbs[db].get_touch(hash, key)?;
+        let entry = self.held.of_key(hash, key).dbs[db].get_touch(hash, key)?;
         if options.touch {
             touch_access(entry, &options);
         }
@@ -185,10 +213,9 @@ impl<'a> Keys<'a> {
 
     /// The entry of a key, for a look that leaves no trace (OBJECT …).
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.alive(key)?;
+        let hash = self.in_time(key)?;
         let db = self.db;
-        let (_, stripe) = self.locate(key);
-        stripe.dbs[db].get(hash, key)
+        self.held.of_key(hash, key).dbs[db].get(hash, key)
     }
 
     /// The entry of a key, for commands that look at several values at once (SINTER, ZUNION …).
@@ -204,7 +231,7 @@ impl<'a> Keys<'a> {
 
     /// True if the key is there. Does not count as an access.
     pub fn exists(&mut self, key: &[u8]) -> bool {
-        self.alive(key).is_some()
+        self.peek(key).is_some()
     }
 
     /// The value of a key.
@@ -268,10 +295,9 @@ impl<'a> Keys<'a> {
     /// The entry of a key, for a change of its value in place. The snapshot has the old state
     /// when this returns. Expiry time and key must not be changed through it.
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let hash = self.alive(key)?;
+        let hash = self.in_time(key)?;
         let (options, db) = (self.options, self.db);
-        let (_, stripe) = self.locate(key);
-        let StripeData { dbs, pass, .. } = stripe;
+        let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
         let entry = dbs[db].get_write(hash, key, pass)?;
         if options.touch {
             touch_access(entry, &options);
@@ -320,42 +346,27 @@ impl<'a> Keys<'a> {
     }
 
     fn write_or_insert(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> &mut Entry {
-        if self.alive(key).is_none() {
+        if !self.exists(key) {
             self.insert(Entry::new(key, make(), None));
         }
         self.write(key).expect("the key was found or inserted under its lock")
     }
 
-    /// Sets a string, whatever was there. Emits no event.
+    /// Sets a string, whatever was there. Emits no event but `new`.
     #[inline]
     pub fn set_string(&mut self, key: &[u8], value: &[u8], ttl: SetTtl) {
-        let existed = self.alive(key).is_some();
+        let in_time = self.in_time(key).is_some();
         let (options, db) = (self.options, self.db);
         let (hash, stripe) = self.locate(key);
         let StripeData { dbs, pass, .. } = stripe;
-        let is_collection = existed
-            && dbs[db].get(hash, key).is_some_and(|entry| !matches!(entry.value(), ValueRef::Str(_)));
-        if is_collection {
-            // The old value may be big: it goes the way of all removed entries.
-            let at = match ttl {
-                SetTtl::Clear => None,
-                SetTtl::Keep => dbs[db].get(hash, key).and_then(Entry::stamp),
-                SetTtl::At(at) => Some(at),
-            };
-            if let Some(old) = dbs[db].remove(hash, key, pass) {
-                self.discard(old);
-            }
-            self.insert(Entry::new_str(key, value, at));
-        } else {
-            dbs[db].set_str(hash, key, value, ttl, pass);
-            if options.touch
-                && let Some(entry) = dbs[db].get_touch(hash, key)
-            {
-                start_access(entry, &options);
-            }
-        }
-        if !existed {
+        // A key that is not seen any more leaves no time behind.
+        let ttl = if ttl == SetTtl::Keep && !in_time { SetTtl::Clear } else { ttl };
+        let stored = dbs[db].set_str(hash, key, value, ttl, first_access(&options), pass);
+        if !in_time || matches!(stored, Stored::New) {
             self.notify(EventClass::NEW, "new", key);
+        }
+        if let Stored::Instead(old) = stored {
+            self.discard(old);
         }
     }
 
@@ -373,12 +384,16 @@ impl<'a> Keys<'a> {
     /// Adds an entry whose key is not there.
     pub fn insert(&mut self, mut entry: Entry) {
         let (options, db) = (self.options, self.db);
-        start_access(&mut entry, &options);
+        entry.set_access(first_access(&options));
         let key: Option<Box<[u8]>> =
             (options.notify & EventClass::NEW.0 != 0).then(|| Box::from(entry.key()));
         let hash = hash_bytes(entry.key());
-        let stripe = self.held.space().stripe_of_hash(hash, entry.key());
-        self.held.stripe(stripe).dbs[db].insert(hash, entry);
+        let StripeData { dbs, pass, .. } = self.held.of_key(hash, entry.key());
+        if options.expire == ExpireRule::Hide {
+            // A key that is only hidden makes room.
+            dbs[db].remove(hash, entry.key(), pass);
+        }
+        dbs[db].insert(hash, entry);
         if let Some(key) = key {
             self.notify(EventClass::NEW, "new", &key);
         }
@@ -386,10 +401,9 @@ impl<'a> Keys<'a> {
 
     /// Takes a key out, with its value and expiry time.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.alive(key)?;
-        let db = self.db;
-        let (_, stripe) = self.locate(key);
-        stripe.dbs[db].remove(hash, key, &mut stripe.pass)
+        let hash = self.in_time(key)?;
+        let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
+        dbs[self.db].remove(hash, key, pass)
     }
 
     /// Removes a key; true if it was there. Emits no event.
@@ -423,12 +437,9 @@ impl<'a> Keys<'a> {
 
     /// Sets or clears the expiry time; true if the key is there.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
-        let Some(hash) = self.alive(key) else { return false };
-        let db = self.db;
-        let (_, stripe) = self.locate(key);
-        let StripeData { dbs, pass, .. } = stripe;
-        dbs[db].get_write(hash, key, pass);
-        dbs[db].set_expire(hash, key, at)
+        let Some(hash) = self.in_time(key) else { return false };
+        let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
+        dbs[self.db].set_expire(hash, key, at, pass)
     }
 
     // ---- the account ---------------------------------------------------------------------
@@ -526,15 +537,11 @@ fn touch_access(entry: &mut Entry, options: &KeyOptions) {
     }
 }
 
-/// Sets the access field of a new entry. Source: redis 7.0 `object.c:createObject`
-/// (`LFU_INIT_VAL` 5).
+/// The access field of a new entry. Source: redis 7.0 `object.c:createObject` (`LFU_INIT_VAL` 5).
 #[inline]
-fn start_access(entry: &mut Entry, options: &KeyOptions) {
+fn first_access(options: &KeyOptions) -> u32 {
     match options.policy {
-        MemoryPolicy::Lru => entry.set_access(lru_clock(options.now)),
-        MemoryPolicy::Lfu => {
-            let minutes = (options.now.secs() / 60 & 0xffff) as u32;
-            entry.set_access(minutes << 8 | 5);
-        }
+        MemoryPolicy::Lru => lru_clock(options.now),
+        MemoryPolicy::Lfu => ((options.now.secs() / 60 & 0xffff) as u32) << 8 | 5,
     }
 }

@@ -24,6 +24,6 @@ pub use expire::ExpireIndex;
 pub use keys::{ExpireRule, KeyOptions, Keys, MemoryPolicy, WrongType, lru_clock};
 pub use snapshot::{EncodeEntry, PassProgress};
 pub use stripe::{
-    Held, Keyspace, KeyspaceStats, STRIPES_MAX, StripeBy, StripeData, StripeMask, WatchFlag,
+    Held, Keyspace, KeyspaceStats, Place, STRIPES_MAX, StripeBy, StripeData, StripeMask, WatchFlag,
     key_hash_slot,
 };

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use structures::Entry;
+use structures::{Entry, Table};
 use structures::hash::hash_bytes;
 
 /// The most stripes that a keyspace may have: a set of stripes fits one machine word.
@@ -31,6 +31,12 @@ pub enum StripeBy {
 pub struct StripeMask(pub u64);
 
 impl StripeMask {
+    /// Just this stripe.
+    #[inline]
+    pub fn of(stripe: usize) -> StripeMask {
+        StripeMask(1 << stripe)
+    }
+
     /// Adds a stripe.
     #[inline]
     pub fn add(&mut self, stripe: usize) {
@@ -319,6 +325,15 @@ impl StripeData {
     }
 }
 
+/// Where a key lives, told once for all that a command does with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The key's hash.
+    pub hash: u64,
+    /// Its stripe.
+    pub stripe: usize,
+}
+
 /// All databases.
 pub struct Keyspace {
     stripes: Box<[CachePadded<Mutex<StripeData>>]>,
@@ -362,6 +377,27 @@ impl Keyspace {
             StripeBy::Hash => (hash >> 40) as usize & (self.stripes.len() - 1),
             StripeBy::Slot => usize::from(key_hash_slot(key)) & (self.stripes.len() - 1),
         }
+    }
+
+    /// Where a key lives.
+    #[inline]
+    pub fn place_of(&self, key: &[u8]) -> Place {
+        let hash = hash_bytes(key);
+        Place { hash, stripe: self.stripe_of_hash(hash, key) }
+    }
+
+    /// Starts loading what lookups of these keys will read, so that their cache misses overlap:
+    /// first all bucket lines, then all entries. A stripe that somebody holds is left out.
+    pub fn prefetch(&self, db: usize, places: impl Iterator<Item = Place> + Clone) {
+        let each = |prefetch: fn(&Table<Entry>, u64)| {
+            for place in places.clone() {
+                if let Ok(stripe) = self.stripes[place.stripe].try_lock() {
+                    prefetch(&stripe.dbs[db].table, place.hash);
+                }
+            }
+        };
+        each(Table::prefetch_bucket);
+        each(Table::prefetch_entry);
     }
 
     /// The stripe of a key.
@@ -460,6 +496,15 @@ impl<'a> Held<'a> {
         assert!(self.mask.has(index), "stripe {index} is not held");
         let at = (self.mask.0 & ((1u64 << index) - 1)).count_ones();
         &mut self.guards[at as usize]
+    }
+
+    /// The held stripe of a key.
+    #[inline]
+    pub fn of_key(&mut self, hash: u64, key: &[u8]) -> &mut StripeData {
+        // A stripe that is held alone is the key's, and need not be looked for.
+        let index = if self.guards.len() == 1 { self.mask.0.trailing_zeros() as usize } else { self.space.stripe_of_hash(hash, key) };
+        debug_assert_eq!(index, self.space.stripe_of_hash(hash, key), "a key of a stripe that is not held");
+        self.stripe(index)
     }
 
     /// As [`Held::stripe`], for reading only.

@@ -1,11 +1,12 @@
 //! From a request to its reply: admission, locks, the run, the record on the log.
 
-use crate::registry::{CommandEntry, CommandRef, Run, registry};
+use crate::prepare::Prepared;
+use crate::registry::{CommandEntry, CommandRef, Run};
 use crate::session::{Multi, ReplyMode};
 use crate::stats::bump;
 use crate::{After, Node, NodeCtx, Session, Worker, lock};
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
-use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, StripeMask};
+use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, Place, StripeMask};
 use resp::{Args, OwnedArgs, Reply};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,11 +32,24 @@ fn runs_inside_multi(name: &str) -> bool {
 impl Node {
     /// Runs one request of a connection and writes its reply.
     pub fn handle(&self, worker: &mut Worker, session: &mut Session, args: &Args<'_>, reply: &mut Reply) -> Next {
+        let prepared = self.prepare(args, self.last_command(session));
+        self.handle_prepared(worker, session, prepared, args, reply)
+    }
+
+    /// As [`Node::handle`], with what [`Node::prepare_batch`] has found for these arguments.
+    pub fn handle_prepared(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        prepared: Prepared,
+        args: &Args<'_>,
+        reply: &mut Reply,
+    ) -> Next {
         if worker.settings_version != self.settings_version() {
             worker.reload_settings(self);
         }
         let mark = reply.mark();
-        let next = self.process(worker, session, args, reply);
+        let next = self.process(worker, session, prepared, args, reply);
         if !session.pushes.is_empty() {
             let pushes = std::mem::take(&mut session.pushes);
             let own: Vec<u8> = reply.since(mark).to_vec();
@@ -55,10 +69,16 @@ impl Node {
         next
     }
 
-    fn process(&self, worker: &mut Worker, session: &mut Session, args: &Args<'_>, reply: &mut Reply) -> Next {
-        let command = match self.find_command(args) {
-            Ok(command) => command,
-            Err(error) => return self.refuse(session, None, &error, reply),
+    fn process(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        prepared: Prepared,
+        args: &Args<'_>,
+        reply: &mut Reply,
+    ) -> Next {
+        let Some(command) = prepared.command else {
+            return self.refuse(session, None, &self.no_command(args), reply);
         };
         if !command.spec.arity_fits(args.len()) {
             let error = CommandError::arity(command.spec.name);
@@ -87,26 +107,7 @@ impl Node {
         if self.monitor_count.load(Relaxed) > 0 {
             self.feed_monitors(worker, session, command, args);
         }
-        self.execute(worker, session, command, args, reply)
-    }
-
-    fn find_command(&self, args: &Args<'_>) -> Result<CommandRef, CommandError> {
-        let Some(command) = registry().find(args.at(0)).filter(|command| self.has_command(command)) else {
-            return Err(crate::command::later::error(args).unwrap_or_else(|| unknown_command(args)));
-        };
-        if command.subcommands.is_empty() || args.len() < 2 {
-            return Ok(command);
-        }
-        registry().find_sub(command, args.at(1)).ok_or_else(|| {
-            if let Some(error) = crate::command::later::error(args) {
-                return error;
-            }
-            let name = String::from_utf8_lossy(&args.at(1)[..args.at(1).len().min(128)]).into_owned();
-            CommandError::owned(format!(
-                "ERR unknown subcommand '{name}'. Try {} HELP.",
-                command.spec.name.to_ascii_uppercase()
-            ))
-        })
+        self.execute(worker, session, command, prepared.place, args, reply)
     }
 
     /// Answers with an error; a transaction in progress is spoilt.
@@ -236,10 +237,6 @@ impl Node {
     /// The stripes that a command needs from the start.
     fn mask_of(&self, command: &CommandEntry, args: &Args<'_>) -> StripeMask {
         let mut mask = StripeMask::default();
-        if command.single_key != 0 {
-            mask.add(self.keyspace.stripe_of(args.at(command.single_key)));
-            return mask;
-        }
         let flags = command.spec.flags;
         if flags.contains(Flags::ALL_STRIPES) {
             return self.keyspace.all();
@@ -256,11 +253,23 @@ impl Node {
     }
 
     /// Takes the stripes of a command, and of those who wait for what it may bring.
-    fn hold_for(&self, worker: &Worker, session: &Session, command: &CommandEntry, args: &Args<'_>, options: KeyOptions) -> Keys<'_> {
-        let mut mask = self.mask_of(command, args);
+    fn hold_for<'k>(
+        &'k self,
+        db: usize,
+        command: &CommandEntry,
+        place: Option<Place>,
+        args: &Args<'k>,
+        options: KeyOptions,
+    ) -> Keys<'k> {
+        let mut mask = match place {
+            Some(place) => StripeMask::of(place.stripe),
+            None => self.mask_of(command, args),
+        };
         loop {
-            let mut keys = Keys::new(self.keyspace.hold(mask), session.db, options);
-            let _ = worker;
+            let mut keys = Keys::new(self.keyspace.hold(mask), db, options);
+            if let Some(place) = place {
+                keys.know(args.at(command.single_key), place.hash);
+            }
             if !command.spec.flags.contains(Flags::WRITE)
                 || self.blocking.is_empty()
                 || mask == self.keyspace.all()
@@ -271,7 +280,7 @@ impl Node {
                 Some(list) => list.iter().map(|&(at, _)| args.at(at)).collect(),
                 None => return keys,
             };
-            let wider = self.mask_with_waiters(&mut keys, session.db, &names);
+            let wider = self.mask_with_waiters(&mut keys, db, &names);
             if mask.covers(wider) {
                 return keys;
             }
@@ -279,7 +288,15 @@ impl Node {
         }
     }
 
-    fn execute(&self, worker: &mut Worker, session: &mut Session, command: CommandRef, args: &Args<'_>, reply: &mut Reply) -> Next {
+    fn execute(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        command: CommandRef,
+        place: Option<Place>,
+        args: &Args<'_>,
+        reply: &mut Reply,
+    ) -> Next {
         session.info.last_command.store(command.index as u32, Relaxed);
         let start_us = worker.now.mono_us;
         let from_master = session.info.master.load(Relaxed);
@@ -289,7 +306,7 @@ impl Node {
             return next;
         }
         let options = self.key_options(worker, session, from_master);
-        let mut keys = self.hold_for(worker, session, command, args, options);
+        let mut keys = self.hold_for(session.db, command, place, args, options);
         let mark = reply.mark();
         let outcome = self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
         let mut failed = false;
@@ -387,11 +404,15 @@ impl Node {
         if dirty == 0 && keys.changes.is_quiet() {
             return;
         }
-        let mut changes = std::mem::take(&mut keys.changes);
-        bump(&worker.stats.dirty, dirty + changes.implied.len() as u64);
+        keys.changes.dirty = 0;
+        bump(&worker.stats.dirty, dirty + keys.changes.implied.len() as u64);
         if self.records(from_master) {
-            self.collect(worker, keys.db, args, &changes, effect);
+            self.collect(worker, keys.db, args, dirty, &keys.changes.implied, effect);
         }
+        if keys.changes.is_quiet() {
+            return;
+        }
+        let mut changes = std::mem::take(&mut keys.changes);
         if !changes.events.is_empty() {
             self.publish_events(worker.settings.notify, &changes.events, own, own_pushes);
         }
@@ -516,7 +537,7 @@ impl Node {
 
     /// Statistics, SLOWLOG and the latency monitor. Moves the worker's clock on.
     fn account(&self, worker: &mut Worker, session: &Session, command: CommandRef, args: &Args<'_>, start_us: u64, failed: bool) {
-        let now = self.host.now();
+        let now = worker.now.moved_to(self.host.mono_us());
         worker.now = now;
         let usec = now.mono_us.saturating_sub(start_us);
         let stats = &worker.stats;
@@ -625,24 +646,4 @@ pub(crate) fn command_allowed(allowed: config::Allowed, session: &Session) -> bo
             session.info.unix || session.info.addr.starts_with("127.") || session.info.addr.starts_with("[::1]")
         }
     }
-}
-
-/// Source: redis 7.0 `server.c:commandCheckExistence`.
-fn unknown_command(args: &Args<'_>) -> CommandError {
-    let mut shown = Vec::new();
-    for arg in args.tail(1).iter() {
-        if shown.len() >= 128 {
-            break;
-        }
-        let left = 128 - shown.len();
-        shown.push(b'\'');
-        shown.extend_from_slice(&arg[..arg.len().min(left)]);
-        shown.extend_from_slice(b"' ");
-    }
-    let name = args.at(0);
-    CommandError::owned(format!(
-        "ERR unknown command '{}', with args beginning with: {}",
-        String::from_utf8_lossy(&name[..name.len().min(128)]),
-        String::from_utf8_lossy(&shown)
-    ))
 }

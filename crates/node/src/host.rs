@@ -52,6 +52,10 @@ pub struct ProcessFacts {
 pub trait Host: Send + Sync {
     /// Both clocks.
     fn now(&self) -> crate::Now;
+    /// The monotonic clock alone, as [`crate::Now::mono_us`]: read after every command.
+    fn mono_us(&self) -> u64 {
+        self.now().mono_us
+    }
     /// Writes a snapshot and returns when it is in its file (SAVE). Called without locks.
     fn save(&self) -> Result<(), String>;
     /// Starts a snapshot in the background. An error says why not (`ERR …`).

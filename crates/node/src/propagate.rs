@@ -5,7 +5,7 @@
 
 use crate::{Node, Worker};
 use commands::Effect;
-use keyspace::{Change, Changes, EventClass, KeyEvent};
+use keyspace::{Change, EventClass, KeyEvent};
 use replication::{AppendRecord, Part};
 use resp::{Args, encode_command, push_array_len, push_bulk};
 use smallvec::SmallVec;
@@ -60,15 +60,23 @@ impl Node {
     }
 
     /// Adds what one command did to the worker's record.
-    pub(crate) fn collect(&self, worker: &mut Worker, db: usize, args: &Args<'_>, changes: &Changes, effect: &Effect) {
+    pub(crate) fn collect(
+        &self,
+        worker: &mut Worker,
+        db: usize,
+        args: &Args<'_>,
+        dirty: u64,
+        implied: &[Change],
+        effect: &Effect,
+    ) {
         let lazy = worker.settings.env.lazy_expire;
-        for change in &changes.implied {
+        for change in implied {
             let Change::Expired { db, key } = change;
             worker.record.push_removal(*db, key, lazy);
         }
         match effect {
             Effect::None | Effect::Block(_) => {}
-            Effect::Verbatim if changes.dirty == 0 => {}
+            Effect::Verbatim if dirty == 0 => {}
             Effect::Verbatim => worker.record.push_args(Some(db), args),
             Effect::Replace(commands) => {
                 for command in commands {

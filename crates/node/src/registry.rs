@@ -27,6 +27,8 @@ pub struct CommandEntry {
     pub single_key: usize,
     /// Subcommands.
     pub subcommands: Vec<CommandRef>,
+    /// Named by the first argument alone: neither a container nor a subcommand.
+    pub is_plain: bool,
 }
 
 impl CommandEntry {
@@ -122,8 +124,9 @@ impl Registry {
 
     fn add(&mut self, spec: &'static CommandSpec, run: Run, subcommands: Vec<CommandRef>) -> CommandRef {
         let index = self.by_index.len();
-        let entry: CommandRef =
-            Box::leak(Box::new(CommandEntry { spec, run, index, single_key: single_key(spec), subcommands }));
+        let is_plain = subcommands.is_empty() && !spec.name.contains('|');
+        let single_key = single_key(spec);
+        let entry: CommandRef = Box::leak(Box::new(CommandEntry { spec, run, index, single_key, subcommands, is_plain }));
         self.by_index.push(entry);
         entry
     }

@@ -18,6 +18,14 @@ pub struct Now {
 }
 
 impl Now {
+    /// This reading brought forward by the monotonic clock. The wall clock follows in step, and
+    /// is read itself once in a round of the event loop.
+    #[inline]
+    pub fn moved_to(self, mono_us: u64) -> Now {
+        let passed = mono_us.saturating_sub(self.mono_us);
+        Now { unix_us: self.unix_us + passed as i64, mono_us: self.mono_us + passed }
+    }
+
     /// Wall clock in milliseconds.
     pub fn unix(self) -> UnixMs {
         UnixMs(self.unix_us.div_euclid(1000))

@@ -7,8 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Levels of `loglevel`.
 pub const DEBUG: u8 = 0;
@@ -20,15 +21,25 @@ pub const NOTICE: u8 = 2;
 pub const WARNING: u8 = 3;
 
 static LEVEL: AtomicU8 = AtomicU8::new(NOTICE);
-static ROLE: AtomicU8 = AtomicU8::new(b'M');
+static ROLE: AtomicU8 = AtomicU8::new(b'C');
 static TARGET: Mutex<Option<(String, File)>> = Mutex::new(None);
+static QUEUE: OnceLock<Sender<Queued>> = OnceLock::new();
+
+/// How long [`flush`] waits for a disk that does not answer.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the writing thread is given.
+enum Queued {
+    Line(Vec<u8>),
+    Flush(Sender<()>),
+}
 
 /// Sets the lowest level that is written.
 pub fn set_level(level: u8) {
     LEVEL.store(level, Ordering::Relaxed);
 }
 
-/// Sets the letter of the role: `M` master, `S` replica, `X` sentinel.
+/// Sets the letter of the role: `M` master, `S` replica, `X` sentinel; `C` before that is known.
 pub fn set_role(role: u8) {
     ROLE.store(role, Ordering::Relaxed);
 }
@@ -65,8 +76,53 @@ pub fn write(level: u8, text: &str) {
     raw(&line);
 }
 
+/// From now on a thread of its own writes the lines: a disk that is busy (a write to any file may
+/// wait for another one's sync) does not hold up whoever has something to say. Whoever ends the
+/// process calls [`flush`] first.
+pub fn write_in_background() -> Result<(), String> {
+    let (sender, queue) = channel();
+    std::thread::Builder::new()
+        .name("log".into())
+        .spawn(move || write_queued(&queue))
+        .map_err(|error| format!("starting the thread 'log': {error}"))?;
+    // A second call leaves the first thread in place; the new one ends.
+    let _ = QUEUE.set(sender);
+    Ok(())
+}
+
+fn write_queued(queue: &Receiver<Queued>) {
+    for queued in queue {
+        match queued {
+            Queued::Line(line) => write_now(&line),
+            Queued::Flush(done) => {
+                // Nobody waits any more if this fails.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// Waits until everything said so far is written.
+pub fn flush() {
+    if let Some(queue) = QUEUE.get() {
+        let (done, written) = channel();
+        let _ = queue.send(Queued::Flush(done));
+        let _ = written.recv_timeout(FLUSH_PATIENCE);
+    }
+}
+
 /// Writes bytes as they are.
 pub fn raw(bytes: &[u8]) {
+    match QUEUE.get() {
+        // The thread lives as long as the process.
+        Some(queue) => {
+            let _ = queue.send(Queued::Line(bytes.to_vec()));
+        }
+        None => write_now(bytes),
+    }
+}
+
+fn write_now(bytes: &[u8]) {
     let mut target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
     // A log that can't be written must not stop the server.
     let _ = match target.as_mut() {

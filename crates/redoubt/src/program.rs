@@ -1,6 +1,7 @@
 //! Which program this is called as, and its command line.
 
 use crate::server::config_file::{self, ConfigFile};
+use crate::io::sys;
 use crate::server::host_level;
 use config::{Action, CommandLine, Loaded};
 use std::io::{Read, Write};
@@ -75,7 +76,7 @@ fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
     match &line.action {
         Action::Run => {}
         Action::Version => {
-            println!("Redis server v={VERSION} sha=00000000:0 malloc=jemalloc-5.3.1 bits=64 build=0 (Redoubt {})", env!("CARGO_PKG_VERSION"));
+            println!("Redis server v={VERSION} sha=00000000:0 malloc=jemalloc-5.3.1 bits=64 build=0");
             return ExitCode::SUCCESS;
         }
         Action::Help => {
@@ -117,7 +118,10 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     if let Some(file) = &line.file {
         let given = PathBuf::from(std::ffi::OsStr::from_bytes(file));
         file_text = std::fs::read(&given).map_err(|error| {
-            format!("*** FATAL CONFIG FILE ERROR (Redis {VERSION}) ***\nFatal error, can't open config file '{}': {error}\n", given.display()).into_bytes()
+            refuse(&config::LoadError::Unreadable {
+                path: config::Text::from(given.as_os_str().as_bytes()),
+                reason: sys::reason(&error),
+            })
         })?;
         path = Some(std::path::absolute(&given).unwrap_or(given));
     }
@@ -126,13 +130,7 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
         std::io::stdin().read_to_end(&mut stdin_text).map_err(|error| format!("reading the standard input: {error}\n").into_bytes())?;
     }
     let text = line.config_text(&file_text, &stdin_text);
-    let mut loaded = config_file::load(&text, line.sentinel).map_err(|error| {
-        let mut message = error.message(VERSION);
-        if let Some(nearest) = error.suggestion() {
-            message.extend_from_slice(format!("Did you mean '{nearest}'?\n").as_bytes());
-        }
-        message
-    })?;
+    let mut loaded = config_file::load(&text, line.sentinel).map_err(|error| refuse(&error))?;
     if let Some(module) = loaded.modules.first() {
         return Err(config::refuse_module(module).message(VERSION));
     }
@@ -140,7 +138,7 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     if !dir.is_empty()
         && let Err(error) = std::env::set_current_dir(&dir)
     {
-        return Err(loaded.error_at("dir", format!("Can't chdir to '{dir}': {error}")).message(VERSION));
+        return Err(loaded.error_at("dir", format!("Can't chdir to '{dir}': {}", sys::reason(&error))).message(VERSION));
     }
     if let Ok(absolute) = std::env::current_dir() {
         loaded.config.dir = config::Text::from(absolute.into_os_string().into_vec());
@@ -148,7 +146,7 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     let logfile = loaded.config.logfile.to_str().into_owned();
     crate::log::set_level(host_level(loaded.config.loglevel));
     if let Err(error) = crate::log::set_file(&logfile) {
-        return Err(loaded.error_at("logfile", format!("Can't open the log file: {error}")).message(VERSION));
+        return Err(config::LoadError::General(format!("Can't open the log file: {}", sys::reason(&error))).message(VERSION));
     }
     if loaded.config.daemonize
         && let Err(error) = crate::io::sys::daemonize()
@@ -157,6 +155,20 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     }
     write_pid_file(&loaded);
     Ok((loaded, ConfigFile::new(path, !line.options.is_empty() || line.stdin)))
+}
+
+/// What is printed about a configuration that can't be used. A file that can't be read is a line of
+/// the log instead, as with Redis.
+fn refuse(error: &config::LoadError) -> Vec<u8> {
+    let mut message = error.message(VERSION);
+    if matches!(error, config::LoadError::Unreadable { .. }) {
+        crate::log::write(crate::log::WARNING, String::from_utf8_lossy(&message).trim_end());
+        return Vec::new();
+    }
+    if let Some(nearest) = error.suggestion() {
+        message.extend_from_slice(format!("Did you mean '{nearest}'?\n").as_bytes());
+    }
+    message
 }
 
 fn write_pid_file(loaded: &Loaded) {

@@ -212,6 +212,73 @@ pub enum Decoded {
 /// Longest line that holds an inline request or a length (Redis's `PROTO_INLINE_MAX_SIZE`).
 const LINE_MAX: usize = 64 * 1024;
 
+/// Bytes after which no request of a batch begins.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Requests that were cut ahead of being run, so that what they need can be fetched meanwhile.
+#[derive(Default)]
+pub struct Batch {
+    ranges: Vec<(u32, u32)>,
+    requests: Vec<Ahead>,
+    /// The bytes of inline requests, unquoted.
+    inline: Vec<u8>,
+}
+
+/// One request of a batch.
+struct Ahead {
+    /// End of its arguments in [`Batch::ranges`].
+    ranges_end: usize,
+    /// Its end in the buffer.
+    end: usize,
+    is_inline: bool,
+}
+
+impl Batch {
+    /// How many requests there are.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The arguments of a request out of the buffer that the batch was cut from. They may be none:
+    /// an empty line, which asks for nothing.
+    #[inline]
+    pub fn args<'a>(&'a self, index: usize, buffer: &'a [u8]) -> Args<'a> {
+        let request = &self.requests[index];
+        let start = if index == 0 { 0 } else { self.requests[index - 1].ranges_end };
+        Args { buffer: if request.is_inline { &self.inline } else { buffer }, ranges: &self.ranges[start..request.ranges_end] }
+    }
+
+    /// Where the request ends in the buffer.
+    #[inline]
+    pub fn end(&self, index: usize) -> usize {
+        self.requests[index].end
+    }
+
+    fn clear(&mut self) {
+        self.ranges.clear();
+        self.requests.clear();
+        self.inline.clear();
+    }
+
+    /// Adds the bytes of an inline request; returns where they begin.
+    fn add_inline(&mut self, bytes: &[u8]) -> usize {
+        self.inline.extend_from_slice(bytes);
+        self.inline.len() - bytes.len()
+    }
+
+    #[inline]
+    fn push(&mut self, ranges: &[(u32, u32)], shift: usize, end: usize, is_inline: bool) {
+        let shift = shift as u32; // Batches do not begin a request beyond `BATCH_BYTES`.
+        self.ranges.extend(ranges.iter().map(|&(start, end)| (start + shift, end + shift)));
+        self.requests.push(Ahead { ranges_end: self.ranges.len(), end, is_inline });
+    }
+}
+
 /// Cuts one request after the other out of the bytes of one connection.
 ///
 /// The caller passes the unread bytes, always beginning at the same request until that one was
@@ -240,6 +307,45 @@ impl Decoder {
         Args { buffer: if self.is_inline { &self.inline } else { buffer }, ranges: &self.ranges }
     }
 
+    /// Cuts whole requests off the front of `buffer`, at most `most` of them; none if the first
+    /// has not arrived whole. A protocol error shows only when nothing is left before it.
+    ///
+    /// The next call starts behind the last of them, unless [`Decoder::start_over`] was called.
+    pub fn decode_ahead(
+        &mut self,
+        buffer: &[u8],
+        limits: &Limits,
+        most: usize,
+        batch: &mut Batch,
+    ) -> Result<(), ProtocolError> {
+        batch.clear();
+        let mut start = 0;
+        while batch.len() < most && start < buffer.len().min(BATCH_BYTES) {
+            match self.decode(&buffer[start..], limits) {
+                Ok(Decoded::Incomplete { .. }) => break,
+                Ok(Decoded::Nothing { consumed }) => {
+                    start += consumed;
+                    batch.push(&[], 0, start, false);
+                }
+                // Ranges end at 4 GiB; counted from its own start the request fits.
+                Ok(Decoded::Request { consumed }) if start > 0 && start + consumed > u32::MAX as usize => break,
+                Ok(Decoded::Request { consumed }) => {
+                    let shift = if self.is_inline { batch.add_inline(&self.inline) } else { start };
+                    start += consumed;
+                    batch.push(&self.ranges, shift, start, self.is_inline);
+                }
+                Err(_) if !batch.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the part of a request that was seen: the next call starts at another place.
+    pub fn start_over(&mut self) {
+        self.missing = 0;
+    }
+
     /// True while a request has arrived in part.
     pub fn in_progress(&self) -> bool {
         self.missing > 0
@@ -253,11 +359,16 @@ impl Decoder {
                 Some(b'*') => {}
                 Some(_) => return self.decode_inline(buffer),
             }
-            let Some((line, next)) = line_at(buffer, 1) else {
-                return too_long(buffer.len(), "too big mbulk count string");
+            let (count, next) = match short_length(buffer, 0) {
+                Some((count, next)) => (i64::from(count), next),
+                None => {
+                    let Some((line, next)) = line_at(buffer, 1) else {
+                        return too_long(buffer.len(), "too big mbulk count string");
+                    };
+                    let count = stdx::parse_i64(line).filter(|&n| n <= i64::from(i32::MAX));
+                    (count.ok_or_else(|| ProtocolError::new("invalid multibulk length"))?, next)
+                }
             };
-            let count = stdx::parse_i64(line).filter(|&n| n <= i64::from(i32::MAX));
-            let count = count.ok_or_else(|| ProtocolError::new("invalid multibulk length"))?;
             if count > 10 && !limits.authenticated {
                 return Err(ProtocolError::new("unauthenticated multibulk length"));
             }
@@ -270,23 +381,16 @@ impl Decoder {
             self.position = next;
         }
         while self.missing > 0 {
-            let Some((line, start)) = line_at(buffer, self.position) else {
-                return too_long(buffer.len() - self.position, "too big bulk count string");
+            let (length, start) = match short_length(buffer, self.position) {
+                Some((length, start)) if buffer[self.position] == b'$' => (u64::from(length), start),
+                _ => match long_length(buffer, self.position)? {
+                    Some((length, start)) => (length, start),
+                    None => return too_long(buffer.len() - self.position, "too big bulk count string"),
+                },
             };
-            let (mark, digits) = match line.split_first() {
-                Some((&mark, digits)) => (mark, digits),
-                None => (b'\r', &[][..]),
-            };
-            if mark != b'$' {
-                return Err(ProtocolError::new(format!(
-                    "expected '$', got '{}'",
-                    char::from(mark)
-                )));
+            if length > limits.bulk_max {
+                return Err(ProtocolError::new("invalid bulk length"));
             }
-            let length = stdx::parse_i64(digits)
-                .and_then(|n| u64::try_from(n).ok())
-                .filter(|&n| n <= limits.bulk_max && n < u64::from(u32::MAX) / 2)
-                .ok_or_else(|| ProtocolError::new("invalid bulk length"))?;
             if length > 16_384 && !limits.authenticated {
                 return Err(ProtocolError::new("unauthenticated bulk length"));
             }
@@ -326,6 +430,40 @@ impl Decoder {
             self.ranges.push((start, self.inline.len() as u32));
         }
         Ok(Decoded::Request { consumed: newline + 1 })
+    }
+}
+
+/// The number of a line that begins at `at` with a mark (not looked at) and has few digits, and
+/// where the next line begins. Nothing for lines that need a closer look.
+#[inline]
+fn short_length(buffer: &[u8], at: usize) -> Option<(u32, usize)> {
+    let line = buffer.get(at..)?.first_chunk::<8>()?;
+    let mut value = 0;
+    for (digits, &byte) in line[1..7].iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            let canonical = digits == 1 || (digits > 1 && line[1] != b'0');
+            return (byte == b'\r' && canonical).then_some((value, at + digits + 3));
+        }
+        value = value * 10 + u32::from(digit);
+    }
+    None
+}
+
+/// The length on a bulk string's line, and where its bytes begin; nothing if the line is not whole.
+fn long_length(buffer: &[u8], at: usize) -> Result<Option<(u64, usize)>, ProtocolError> {
+    let Some((line, start)) = line_at(buffer, at) else { return Ok(None) };
+    let (mark, digits) = match line.split_first() {
+        Some((&mark, digits)) => (mark, digits),
+        None => (b'\r', &[][..]),
+    };
+    if mark != b'$' {
+        return Err(ProtocolError::new(format!("expected '$', got '{}'", char::from(mark))));
+    }
+    let length = stdx::parse_i64(digits).and_then(|n| u64::try_from(n).ok());
+    match length.filter(|&n| n < u64::from(u32::MAX) / 2) {
+        Some(length) => Ok(Some((length, start))),
+        None => Err(ProtocolError::new("invalid bulk length")),
     }
 }
 

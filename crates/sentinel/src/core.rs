@@ -10,7 +10,8 @@ use stdx::{MonoMs, Prng};
 use crate::addr::Addr;
 use crate::api::{LogLevel, Now, Options, Output, PersistToken};
 use crate::conf::{Globals, Line};
-use crate::link::{Io, Link, LinkId, Owner};
+use crate::io::Io;
+use crate::link::{Link, LinkId, Owner};
 use crate::model::{Master, MasterId, Node, Peer};
 use crate::scripts::Scripts;
 use crate::timing::{Periods, STATELESS_MUTE_MS};
@@ -23,6 +24,7 @@ pub(crate) const FAIL_AFTER_PROMOTION: u8 = 2;
 /// What a configuration on its way to the disk says.
 struct InFlight {
     token: PersistToken,
+    since: MonoMs,
     current_epoch: u64,
     masters: Vec<(MasterId, u64, Addr)>,
 }
@@ -35,6 +37,8 @@ pub(crate) struct Disk {
     in_flight: VecDeque<InFlight>,
     done: PersistToken,
     retry_at: Option<MonoMs>,
+    /// Longest time that a write has taken lately, in ms.
+    pub latency: u64,
     /// The current epoch that the disk holds; hellos speak of nothing newer.
     pub current_epoch: u64,
 }
@@ -96,6 +100,7 @@ impl Core {
                 in_flight: VecDeque::new(),
                 done: PersistToken(0),
                 retry_at: None,
+                latency: 0,
                 current_epoch,
             },
             tilt: None,
@@ -236,6 +241,7 @@ impl Core {
         self.disk.dirty = false;
         self.disk.in_flight.push_back(InFlight {
             token,
+            since: self.io.now.mono,
             current_epoch: self.current_epoch,
             masters,
         });
@@ -247,6 +253,8 @@ impl Core {
         let mut masters = Vec::new();
         while self.disk.in_flight.front().is_some_and(|state| state.token <= token) {
             if let Some(state) = self.disk.in_flight.pop_front() {
+                let took = self.io.now.mono.since(state.since);
+                self.disk.latency = took.max(self.disk.latency - self.disk.latency / 8);
                 self.disk.done = self.disk.done.max(state.token);
                 self.disk.current_epoch = self.disk.current_epoch.max(state.current_epoch);
                 masters = state.masters;

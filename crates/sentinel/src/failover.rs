@@ -3,20 +3,20 @@
 //! The states and their legal order are drawn at [`Failover`]; only the `become_*` functions below
 //! change it. Redis polls its states ten times a second; here every state is left in the call in
 //! which its condition came true. Source: redis 7.0 `sentinel.c:sentinelFailoverStateMachine`,
-//! `sentinelStartFailoverIfNeeded`, `sentinelResetMasterAndChangeAddress`.
+//! `sentinelStartFailoverIfNeeded`.
 
 use stdx::MonoMs;
 
 use crate::addr::Addr;
 use crate::api::{LogLevel, Output};
 use crate::core::{Core, FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
-use crate::link::{Owner, Pending};
+use crate::link::Pending;
 use crate::model::{Failover, Master, Node, Reconf, ReplicaKey, Role, Term};
 use crate::timing::{
     DESYNC_MS, EPOCH_MAX, FAST_INFO_FOR_MS, FAST_INFO_MS, LEADER_PAUSE_MAX_MS, LIVE_OFFSET_WAIT_MS,
     RANK_STEP_MS, RECONF_SETTLE_MS,
 };
-use crate::{select, vote};
+use crate::{select, switch, vote};
 
 // ----- whether to start -----
 
@@ -156,7 +156,7 @@ pub(crate) fn become_reconf_replicas(c: &mut Core, m: &mut Master) {
         unreachable!("a promotion is seen while it is awaited");
     };
     if m.config_epoch >= term.failover_epoch {
-        return superseded(c, m);
+        return become_idle_superseded(c, m);
     }
     let now = c.now();
     m.config_epoch = term.failover_epoch;
@@ -170,7 +170,7 @@ pub(crate) fn become_reconf_replicas(c: &mut Core, m: &mut Master) {
         return;
     }
     c.master_event(LogLevel::Warning, "+failover-state-reconf-slaves", m, "");
-    call_reconfig_script(c, m, "leader", &m.node.addr.clone(), &to);
+    switch::call_reconfig_script(c, m, "leader", &m.node.addr.clone(), &to);
     m.failover = Failover::ReconfReplicas {
         term: Term { since: now, ..term },
         promoted: chosen,
@@ -203,7 +203,7 @@ fn become_idle_aborted(c: &mut Core, m: &mut Master, event: &str) {
 }
 
 /// A newer configuration has come: whatever this sentinel was doing for an older one is over.
-pub(crate) fn superseded(c: &mut Core, m: &mut Master) {
+pub(crate) fn become_idle_superseded(c: &mut Core, m: &mut Master) {
     m.confirmation = None;
     m.following = None;
     if m.failover.is_idle() {
@@ -215,6 +215,17 @@ pub(crate) fn superseded(c: &mut Core, m: &mut Master) {
         n.reconf = Reconf::None;
     });
     c.master_event(LogLevel::Warning, "-failover-abort-not-elected", m, "");
+}
+
+/// Nothing is under way any more: the switch is made, or the entry was reset.
+pub(crate) fn become_idle(m: &mut Master) {
+    m.failover = Failover::Idle;
+    m.failover_start_time = None;
+    m.start_at = None;
+    m.retry_at = None;
+    m.elections_lost = 0;
+    m.following = None;
+    m.confirmation = None;
 }
 
 /// SENTINEL SIMULATE-FAILURE.
@@ -244,7 +255,7 @@ pub(crate) fn step(c: &mut Core, m: &mut Master, late: u64) {
                 Failover::SendReplicaofNoOne { .. } => step_send_replicaof_no_one(c, m),
                 Failover::WaitPromotion { .. } => step_wait_promotion(c, m),
                 Failover::ReconfReplicas { .. } => step_reconf_replicas(c, m),
-                Failover::UpdateConfig { .. } => finish(c, m),
+                Failover::UpdateConfig { .. } => switch::finish(c, m),
             }
         }
         if c.dead || m.failover.is_idle() || m.failover == before {
@@ -265,7 +276,8 @@ fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
     let Some(term) = m.failover.term() else { return false };
     let overtaken = c.current_epoch > term.failover_epoch;
     let needless = !term.forced && m.o_down.is_none();
-    if before_promotion && (overtaken || needless || late > LEADER_PAUSE_MAX_MS) {
+    let stopped = late > LEADER_PAUSE_MAX_MS && term.since < c.now();
+    if before_promotion && (overtaken || needless || stopped) {
         become_idle_aborted(c, m, "-failover-abort-not-elected");
         retry_later(c, m);
         return false;
@@ -275,10 +287,14 @@ fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
 
 /// After an own failover that came to nothing: again soon, but not in step with others.
 fn retry_later(c: &mut Core, m: &mut Master) {
-    let now = c.now();
     let spread = 200u64 << m.elections_lost.min(7);
+    let delay = 200 + c.prng.below(spread);
+    retry_after(c, m, delay);
+}
+
+fn retry_after(c: &mut Core, m: &mut Master, delay: u64) {
     m.elections_lost += 1;
-    let at = now + 200 + c.prng.below(spread);
+    let at = c.now() + delay;
     m.retry_at = Some(at);
     c.io.wake_at(at);
 }
@@ -310,6 +326,11 @@ fn step_wait_start(c: &mut Core, m: &mut Master) {
             .count() as u64;
         if votes + coming < needed && vote::usable(c, m) >= needed {
             become_idle_aborted(c, m, "-failover-abort-not-elected");
+            // The votes were split, and it is known that nobody leads: the next attempt needs no
+            // pause, only an order. When that fails too, chance decides.
+            if m.elections_lost == 0 && vote::nobody_won(m, epoch) {
+                return retry_after(c, m, 1);
+            }
             return retry_later(c, m);
         }
     }
@@ -498,137 +519,6 @@ fn tell(c: &mut Core, m: &mut Master, key: &ReplicaKey, to: &Addr, event: &str) 
     node.told_at = Some(now);
     c.replica_event(LogLevel::Notice, event, m, &m.replicas[key], "");
     true
-}
-
-// ----- the switch -----
-
-/// The end of our own failover: the promoted replica takes the entry's place.
-fn finish(c: &mut Core, m: &mut Master) {
-    let Failover::UpdateConfig { promoted, .. } = &m.failover else { return };
-    let to = m.replicas[promoted].addr.clone();
-    switch_event(c, m, &to);
-    switch_to(c, m, to, None);
-}
-
-/// A peer names another master under a newer epoch: that is the master now.
-pub(crate) fn adopt_configuration(c: &mut Core, m: &mut Master, from: &str, to: Addr) {
-    if to.is_name() && to.ip.is_none() && !c.globals.resolve_hostnames {
-        return;
-    }
-    if let Some(peer) = m.peers.get(from) {
-        c.peer_event(LogLevel::Warning, "+config-update-from", m, peer, "");
-    }
-    switch_event(c, m, &to);
-    call_reconfig_script(c, m, "observer", &m.node.addr.clone(), &to);
-    switch_to(c, m, to, Some(from.to_string()));
-}
-
-fn switch_event(c: &mut Core, m: &Master, to: &Addr) {
-    let names = c.hostnames();
-    let old = m.node.addr.announced(names);
-    let new = to.announced(names);
-    let payload = format!("{} {old} {} {new} {}", m.name, m.node.addr.port, to.port);
-    c.event(LogLevel::Warning, "+switch-master", &payload, m.notification_script.as_deref());
-}
-
-/// Makes the node at `to` the master of this entry and the old one a replica of it. Links and what
-/// is known of the nodes stay; clocks start anew, so that nobody is judged by the past.
-pub(crate) fn switch_to(c: &mut Core, m: &mut Master, to: Addr, told_by: Option<String>) {
-    assert!(!m.node.addr.same(&to), "a switch changes the address");
-    let now = c.now();
-    let old_addr = m.node.addr.clone();
-    let new_node = match m.replica_at(&to.host, to.port).and_then(|key| m.replicas.remove(&key)) {
-        Some(node) => {
-            let Core { links, io, .. } = c;
-            let link = links.get_mut(&node.link).expect("an instance's link exists");
-            link.owner = Owner::Master(m.id);
-            link.begin_anew(io);
-            fresh_node(c, node, Role::Master)
-        }
-        None => {
-            let link = c.add_node_link(m, Owner::Master(m.id), to.clone());
-            Node::new(to, link, Role::Master, now)
-        }
-    };
-    let old_node = std::mem::replace(&mut m.node, new_node);
-    let others = std::mem::take(&mut m.replicas);
-    m.failover = Failover::Idle;
-    m.o_down = None;
-    m.failover_start_time = None;
-    m.start_at = None;
-    m.retry_at = None;
-    m.elections_lost = 0;
-    m.following = None;
-    m.confirmation = None;
-    m.previous = Some((old_addr, told_by));
-    for peer in m.peers.values_mut() {
-        peer.master_down = false;
-        peer.last_down_reply = None;
-        peer.asked_at = None;
-        peer.named = None;
-    }
-    for (key, node) in others {
-        let node = fresh_node(c, node, Role::Replica);
-        readd_replica(c, m, key, node);
-    }
-    let key = (old_node.addr.announced(c.hostnames()), old_node.addr.port);
-    let mut old_node = fresh_node(c, old_node, Role::Replica);
-    old_node.may_be_old_master = true;
-    readd_replica(c, m, key, old_node);
-    c.persist();
-}
-
-fn readd_replica(c: &mut Core, m: &mut Master, key: ReplicaKey, node: Node) {
-    c.link_mut(node.link).owner = Owner::Replica(m.id, key.clone());
-    if m.replicas.contains_key(&key) {
-        // Two entries under one name: the first one stays.
-        c.release_link(node.link);
-        return;
-    }
-    m.replicas.insert(key.clone(), node);
-    c.replica_event(LogLevel::Notice, "+slave", m, &m.replicas[&key], "");
-}
-
-/// The node with its history forgotten. Its link stays, and what it owes is owed from now.
-fn fresh_node(c: &mut Core, node: Node, role: Role) -> Node {
-    let now = c.now();
-    let link = c.link_mut(node.link);
-    link.proof = None;
-    if let Some(clock) = &mut link.down_clock {
-        *clock = now;
-    }
-    let kept_role = node.role == role;
-    Node {
-        runid: node.runid,
-        info_text: node.info_text,
-        repl_offset: node.repl_offset,
-        priority: node.priority,
-        announced: node.announced,
-        master_host: node.master_host,
-        master_port: node.master_port,
-        master_link_up: node.master_link_up,
-        may_be_old_master: node.may_be_old_master && role == Role::Replica,
-        role_at: if kept_role { node.role_at } else { now },
-        told_at: node.told_at,
-        ..Node::new(node.addr, node.link, role, now)
-    }
-}
-
-fn call_reconfig_script(c: &mut Core, m: &Master, part: &str, from: &Addr, to: &Addr) {
-    let Some(path) = &m.client_reconfig_script else { return };
-    let names = c.hostnames();
-    let argv = vec![
-        path.clone(),
-        m.name.clone(),
-        part.to_string(),
-        "start".to_string(),
-        from.announced(names),
-        from.port.to_string(),
-        to.announced(names),
-        to.port.to_string(),
-    ];
-    let now = c.now();
-    c.scripts.schedule(now, argv);
 }
 
 /// A time in seconds in the words of C's `ctime`, in UTC.

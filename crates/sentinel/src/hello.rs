@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::link::{Owner, Pending};
 use crate::model::{Master, Named, Peer};
 use crate::timing::EPOCH_MAX;
-use crate::{failover, vote};
+use crate::{failover, switch, vote};
 
 /// The channel on which sentinels find each other.
 pub const HELLO_CHANNEL: &str = "__sentinel__:hello";
@@ -167,10 +167,10 @@ pub(crate) fn receive(c: &mut Core, m: &mut Master, hello: &Hello) {
         c.persist();
         if m.node.addr.is(&hello.master_host, hello.master_port) {
             // The same master under a newer epoch: whatever we were about to do is over.
-            failover::superseded(c, m);
+            failover::become_idle_superseded(c, m);
         } else {
             let addr = Addr::new(&hello.master_host, hello.master_port);
-            failover::adopt_configuration(c, m, &hello.runid, addr);
+            switch::adopt_configuration(c, m, &hello.runid, addr);
         }
     }
 }

@@ -53,14 +53,18 @@ mod down;
 mod failover;
 mod hello;
 mod info;
+mod inputs;
+mod io;
 mod link;
 mod machine;
 mod model;
 mod reconf;
 mod rewrite;
+mod save;
 mod scripts;
 mod select;
 mod status;
+mod switch;
 mod timing;
 mod vote;
 

@@ -5,28 +5,19 @@
 //! `sentinel.c:sentinelTimer`, which does the same for everything, ten times a second.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use resp::Value;
 use stdx::MonoMs;
 
 use crate::addr::Addr;
-use crate::api::{
-    CommandOutcome, ConnId, Input, LinkPurpose, LogLevel, Now, Options, Output, PersistToken,
-};
+use crate::api::{CommandOutcome, Input, LinkPurpose, LogLevel, Now, Options, Output};
 use crate::conf::{MasterConf, SentinelConf};
 use crate::core::Core;
-use crate::hello::{HELLO_CHANNEL, Hello};
-use crate::info::Which;
-use crate::link::{Care, LinkId, Owner, Pending};
-use crate::model::{Failover, Live, Master, MasterId, Node, Peer, Role};
-use crate::rewrite::{Wanted, rewrite};
-use crate::status::{MasterStatus, NodeStatus, PeerStatus, Status};
-use crate::timing::{DEFAULT_CRASH_GRACE_MS, LEADER_PING_MS};
+use crate::link::{Care, LinkId, Owner};
+use crate::model::{Failover, Master, Node, Peer, Role};
+use crate::save::MUTE_MARK;
+use crate::status::Status;
+use crate::timing::LEADER_PING_MS;
 use crate::{down, failover, hello, info, reconf, scripts, vote};
-
-/// Marks a file whose owner has started without state and gives no votes yet.
-const MUTE_MARK: &[u8] = b"# Started without state: no votes are given yet";
 
 /// A sentinel without I/O. The driver's duties are listed at the head of the crate.
 pub struct Sentinel {
@@ -285,234 +276,14 @@ impl Sentinel {
                 down::restart_clocks(&mut self.c, m);
             } else if m.crash_grace > 0
                 && late > m.crash_grace / 2
+                // A judgement that was made stands until something speaks against it.
+                && m.node.s_down.is_none()
                 && let Some(proof) = &mut self.c.link_mut(m.node.link).proof
             {
                 proof.since = mono;
             }
         }
         Some(late)
-    }
-
-    // ----- inputs -----
-
-    /// The masters that a link serves.
-    fn touched_by(&self, link: LinkId) -> Touched {
-        let Some(known) = self.c.links.get(&link) else { return Touched::Nothing };
-        let names = self.masters.values().filter(|m| match &known.owner {
-            Owner::Master(id) | Owner::Replica(id, _) => m.id == *id,
-            Owner::Peer => m.peers.values().any(|p| p.link == link),
-        });
-        Touched::These(names.map(|m| m.name.clone()).collect())
-    }
-
-    fn connected(&mut self, conn: ConnId, local: IpAddr) -> Touched {
-        let Some(&(id, purpose)) = self.c.io.conns.get(&conn) else { return Touched::Nothing };
-        let link = self.c.links.get_mut(&id).expect("connections belong to links");
-        if link.cmd.is_up() && purpose == LinkPurpose::Command {
-            return Touched::Nothing;
-        }
-        link.on_connected(&mut self.c.io, purpose, conn, local);
-        self.touched_by(id)
-    }
-
-    fn ended(&mut self, conn: ConnId, how: Option<crate::api::CloseReason>) -> Touched {
-        let Some((id, purpose)) = self.c.io.conns.remove(&conn) else { return Touched::Nothing };
-        let now = self.c.now();
-        let link = self.c.link_mut(id);
-        let was_up = match purpose {
-            LinkPurpose::Command => link.cmd.is_up(),
-            LinkPurpose::PubSub => link.pubsub.is_up(),
-        };
-        match how {
-            Some(how) if was_up => link.on_closed(now, purpose, how),
-            _ => link.on_connect_failed(now, purpose),
-        }
-        let level = LogLevel::Debug;
-        let name = if purpose == LinkPurpose::Command {
-            "-cmd-link-reconnection"
-        } else {
-            "-pubsub-link-reconnection"
-        };
-        if was_up {
-            self.log_link_loss(id, level, name);
-        }
-        self.touched_by(id)
-    }
-
-    /// Redis tells the loss of a link at debug level only.
-    fn log_link_loss(&mut self, id: LinkId, level: LogLevel, name: &str) {
-        let owner = self.c.link(id).owner.clone();
-        let (Owner::Master(master) | Owner::Replica(master, _)) = &owner else { return };
-        let Some(m) = self.masters.values().find(|m| m.id == *master) else { return };
-        let which = match owner {
-            Owner::Replica(_, key) => Which::Replica(key),
-            _ => Which::Master,
-        };
-        info::node_event(&mut self.c, m, &which, level, name, " #Connection lost");
-    }
-
-    fn received(&mut self, conn: ConnId, bytes: &[u8]) -> Touched {
-        let Some(&(id, purpose)) = self.c.io.conns.get(&conn) else { return Touched::Nothing };
-        let now = self.c.now();
-        let link = self.c.link_mut(id);
-        let up = match purpose {
-            LinkPurpose::Command => link.cmd.is_up(),
-            LinkPurpose::PubSub => link.pubsub.is_up(),
-        };
-        if !up {
-            return Touched::Nothing;
-        }
-        let mut touched = self.touched_by(id);
-        let Some(values) = self.c.link_mut(id).on_received(now, purpose, bytes) else {
-            let Core { links, io, .. } = &mut self.c;
-            if let Some(link) = links.get_mut(&id) {
-                link.drop_broken(io, purpose);
-            }
-            return touched;
-        };
-        for value in values {
-            // What a reply leads to may close the link that it came on.
-            if self.c.io.conns.get(&conn).is_none_or(|(link, _)| *link != id) {
-                break;
-            }
-            match purpose {
-                LinkPurpose::Command => self.replied(id, &value),
-                LinkPurpose::PubSub => touched.join(self.heard(&value)),
-            }
-        }
-        touched
-    }
-
-    /// One reply on a command link.
-    fn replied(&mut self, id: LinkId, value: &Value) {
-        let Some(pending) = self.c.link_mut(id).pending.pop_front() else {
-            // A reply to nothing: whoever speaks there does not speak our protocol.
-            let Core { links, io, .. } = &mut self.c;
-            if let Some(link) = links.get_mut(&id) {
-                link.drop_broken(io, LinkPurpose::Command);
-            }
-            return;
-        };
-        match pending {
-            Pending::Ignored => {}
-            Pending::Ping { sent } => self.ponged(id, sent, value),
-            Pending::Info => {
-                if let Value::Bulk(text) = value {
-                    self.with_node(id, |c, m, which| info::refresh(c, m, which, text));
-                }
-            }
-            Pending::Role => self.with_node(id, |_, m, which| {
-                if let Some(node) = which.node_mut(m) {
-                    node.live =
-                        Some(parse_role(value).unwrap_or(Live { role: node.role, offset: -1 }));
-                }
-            }),
-            Pending::Ask { master, peer, addr, vote_epoch } => self.with_master(master, |c, m| {
-                vote::answered(c, m, &peer, &addr, vote_epoch, value);
-            }),
-            Pending::Confirm { master, peer } => self.with_master(master, |c, m| {
-                reconf::answered(c, m, &peer, value);
-            }),
-        }
-    }
-
-    fn ponged(&mut self, id: LinkId, sent: MonoMs, value: &Value) {
-        let now = self.c.now();
-        let alive = matches!(value, Value::Simple(text) if text == b"PONG");
-        let good = alive || value.is_error("LOADING") || value.is_error("MASTERDOWN");
-        let link = self.c.link_mut(id);
-        link.pong(now, sent, good);
-        if link.owner == Owner::Peer {
-            self.c.note_contact();
-            return;
-        }
-        let busy = value.is_error("BUSY");
-        self.with_node(id, |c, m, which| {
-            let Some(node) = which.node_mut(m) else { return };
-            if alive {
-                node.reboot_since = None;
-            }
-            if busy && node.s_down.is_some() && !node.script_kill_sent {
-                node.script_kill_sent = c.send(id, Pending::Ignored, &["SCRIPT", "KILL"]);
-            }
-        });
-    }
-
-    /// One message on a subscription.
-    fn heard(&mut self, value: &Value) -> Touched {
-        let Some([kind, channel, text]) = value.as_array() else { return Touched::Nothing };
-        if kind.as_bytes() != Some(b"message") || channel.as_str() != Some(HELLO_CHANNEL) {
-            return Touched::Nothing;
-        }
-        match text.as_str().and_then(Hello::parse) {
-            Some(hello) => self.take_hello(&hello),
-            None => Touched::Nothing,
-        }
-    }
-
-    /// A hello, from a subscription or by PUBLISH.
-    pub(crate) fn take_hello(&mut self, hello: &Hello) -> Touched {
-        let Some(m) = self.masters.get_mut(&hello.master_name) else { return Touched::Nothing };
-        hello::receive(&mut self.c, m, hello);
-        m.deadline = self.c.now();
-        Touched::These(BTreeSet::from([hello.master_name.clone()]))
-    }
-
-    fn with_master(&mut self, id: MasterId, act: impl FnOnce(&mut Core, &mut Master)) {
-        if let Some(m) = self.masters.values_mut().find(|m| m.id == id) {
-            act(&mut self.c, m);
-        }
-    }
-
-    fn with_node(&mut self, link: LinkId, act: impl FnOnce(&mut Core, &mut Master, &Which)) {
-        let (id, which) = match &self.c.link(link).owner {
-            Owner::Master(id) => (*id, Which::Master),
-            Owner::Replica(id, key) => (*id, Which::Replica(key.clone())),
-            Owner::Peer => return,
-        };
-        self.with_master(id, |c, m| act(c, m, &which));
-    }
-
-    fn resolved(&mut self, host: &str, addr: Option<IpAddr>) -> Touched {
-        let Some(ip) = addr else {
-            // The last good address stays.
-            let line = format!("Failed to resolve hostname '{host}'");
-            self.c.log(LogLevel::Warning, line);
-            return Touched::Nothing;
-        };
-        let same = |addr: &Addr| addr.is_name() && addr.host.eq_ignore_ascii_case(host);
-        for m in self.masters.values_mut() {
-            for node in std::iter::once(&mut m.node).chain(m.replicas.values_mut()) {
-                if same(&node.addr) {
-                    node.addr.ip = Some(ip);
-                }
-            }
-            for peer in m.peers.values_mut().filter(|p| same(&p.addr)) {
-                peer.addr.ip = Some(ip);
-            }
-            if same(&m.durable.1) {
-                m.durable.1.ip = Some(ip);
-            }
-        }
-        let Core { links, io, .. } = &mut self.c;
-        for link in links.values_mut().filter(|link| same(&link.addr)) {
-            link.set_ip(io, ip);
-        }
-        Touched::All
-    }
-
-    fn persisted(&mut self, token: PersistToken) -> Touched {
-        for (id, config_epoch, addr) in self.c.persisted(token) {
-            if let Some(m) = self.masters.values_mut().find(|m| m.id == id)
-                && m.durable != (config_epoch, addr.clone())
-            {
-                m.durable = (config_epoch, addr);
-                // What could not be said before is said at once.
-                hello::force(m);
-            }
-        }
-        self.c.log(LogLevel::Notice, "Sentinel new configuration saved on disk");
-        Touched::All
     }
 
     // ----- the sweep -----
@@ -586,43 +357,6 @@ impl Sentinel {
         }
     }
 
-    /// The configuration file as it should be now.
-    fn config_text(&mut self) -> Vec<u8> {
-        let mut wanted = Vec::new();
-        let globals = &self.c.globals;
-        let mut one = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                wanted.push(Wanted::new(&[name, value], false, false));
-            }
-        };
-        let yes_no = |b: bool| if b { "yes" } else { "no" };
-        one("myid", Some(&self.c.myid));
-        let port = globals.announce_port.to_string();
-        one("announce-ip", globals.announce_ip.as_deref());
-        one("announce-port", (globals.announce_port != 0).then_some(port.as_str()));
-        one("sentinel-user", globals.sentinel_user.as_deref());
-        one("sentinel-pass", globals.sentinel_pass.as_deref());
-        for (name, value, default) in [
-            ("resolve-hostnames", globals.resolve_hostnames, false),
-            ("announce-hostnames", globals.announce_hostnames, false),
-            ("deny-scripts-reconfig", globals.deny_scripts_reconfig, true),
-        ] {
-            wanted.push(Wanted::new(&[name, yes_no(value)], false, value == default));
-        }
-        for m in self.masters.values() {
-            wanted_of(m, &mut wanted);
-        }
-        let epoch = self.c.current_epoch.to_string();
-        wanted.push(Wanted::new(&["current-epoch", &epoch], false, false));
-        self.c.lines.retain(|line| line.text != MUTE_MARK);
-        let mut text = rewrite(&mut self.c.lines, wanted);
-        if self.c.stateless {
-            text.extend_from_slice(MUTE_MARK);
-            text.push(b'\n');
-        }
-        text
-    }
-
     /// What must be true between two calls. A failure is a mistake in this crate.
     fn invariants(&self) {
         let c = &self.c;
@@ -658,49 +392,6 @@ impl Sentinel {
         }
         assert!(c.disk.current_epoch <= c.current_epoch, "the disk is not ahead of us");
     }
-
-    fn master_status(&self, m: &Master) -> MasterStatus {
-        MasterStatus {
-            name: m.name.clone(),
-            addr: m.current_addr().clone(),
-            s_down: m.node.s_down,
-            o_down: m.o_down,
-            config_epoch: m.config_epoch,
-            quorum: m.quorum,
-            failover_state: m.failover.word(),
-            failover_epoch: m.failover.term().map(|t| t.failover_epoch),
-            voted_for: m.leader.clone(),
-            leader_epoch: m.leader_epoch,
-            node: self.node_status(&m.node),
-            replicas: m.replicas.values().map(|n| self.node_status(n)).collect(),
-            peers: m.peers.values().map(|p| self.peer_status(p)).collect(),
-        }
-    }
-
-    fn node_status(&self, node: &Node) -> NodeStatus {
-        NodeStatus {
-            addr: node.addr.clone(),
-            runid: node.runid.clone(),
-            role: node.role.word(),
-            connected: self.c.link(node.link).cmd.is_up(),
-            s_down: node.s_down.is_some(),
-            master_link_up: node.master_link_up,
-            repl_offset: node.repl_offset,
-            priority: node.priority,
-        }
-    }
-
-    fn peer_status(&self, peer: &Peer) -> PeerStatus {
-        PeerStatus {
-            addr: peer.addr.clone(),
-            runid: peer.runid.clone().unwrap_or_default(),
-            connected: self.c.link(peer.link).cmd.is_up(),
-            s_down: peer.s_down.is_some(),
-            master_down: peer.master_down,
-            voted_for: peer.leader.clone(),
-            leader_epoch: peer.leader_epoch,
-        }
-    }
 }
 
 /// Which masters a call concerns.
@@ -720,7 +411,7 @@ impl Touched {
         }
     }
 
-    fn join(&mut self, other: Touched) {
+    pub(crate) fn join(&mut self, other: Touched) {
         match (&mut *self, other) {
             (_, Touched::Nothing) | (Touched::All, _) => {}
             (Touched::These(mine), Touched::These(more)) => mine.extend(more),
@@ -778,64 +469,5 @@ fn drive_links(c: &mut Core, m: &Master) {
         let hurry = awaited == Some(key.as_str());
         let ping_period = if hurry { ping_period.min(LEADER_PING_MS) } else { ping_period };
         drive(peer.link, Care { s_down: peer.s_down.is_some(), ping_period, ..care });
-    }
-}
-
-/// What the file should say about one master.
-fn wanted_of(m: &Master, wanted: &mut Vec<Wanted>) {
-    let defaults =
-        MasterConf::new("", Addr::new("0.0.0.0", 0), 1, &crate::timing::Periods::default());
-    let name = m.name.as_str();
-    let addr = m.current_addr();
-    let (port, quorum) = (addr.port.to_string(), m.quorum.to_string());
-    wanted.push(Wanted::new(&["monitor", name, &addr.host, &port, &quorum], true, false));
-    let mut number = |directive: &str, value: u64, default: u64| {
-        let text = value.to_string();
-        wanted.push(Wanted::new(&[directive, name, &text], true, value == default));
-    };
-    number("down-after-milliseconds", m.down_after, defaults.down_after);
-    number("failover-timeout", m.failover_timeout, defaults.failover_timeout);
-    number("crash-grace", m.crash_grace, DEFAULT_CRASH_GRACE_MS);
-    number("master-reboot-down-after-period", m.reboot_down_after, 0);
-    let syncs = m.parallel_syncs.to_string();
-    let default = m.parallel_syncs == defaults.parallel_syncs;
-    wanted.push(Wanted::new(&["parallel-syncs", name, &syncs], true, default));
-    for (directive, value) in [
-        ("notification-script", &m.notification_script),
-        ("client-reconfig-script", &m.client_reconfig_script),
-        ("auth-user", &m.auth_user),
-        ("auth-pass", &m.auth_pass),
-    ] {
-        if let Some(value) = value {
-            wanted.push(Wanted::new(&[directive, name, value], true, false));
-        }
-    }
-    for (old, new) in &m.renamed {
-        wanted.push(Wanted::new(&["rename-command", name, old, new], true, false));
-    }
-    for (directive, epoch) in [("config-epoch", m.config_epoch), ("leader-epoch", m.leader_epoch)] {
-        wanted.push(Wanted::new(&[directive, name, &epoch.to_string()], true, false));
-    }
-    for node in m.replicas.values() {
-        // While the promoted replica stands in the master's line, the old master stands in its.
-        let addr = if node.addr.same(addr) { &m.node.addr } else { &node.addr };
-        let port = addr.port.to_string();
-        wanted.push(Wanted::new(&["known-replica", name, &addr.host, &port], true, false));
-    }
-    for peer in m.peers.values() {
-        let port = peer.addr.port.to_string();
-        let mut args = vec!["known-sentinel", name, peer.addr.host.as_str(), &port];
-        args.extend(peer.runid.as_deref());
-        wanted.push(Wanted::new(&args, true, false));
-    }
-}
-
-/// `[slave, host, port, state, offset]` or `[master, offset, …]`.
-fn parse_role(value: &Value) -> Option<Live> {
-    let parts = value.as_array()?;
-    match parts.first()?.as_str()? {
-        "slave" => Some(Live { role: Role::Replica, offset: parts.get(4)?.as_i64()? }),
-        "master" => Some(Live { role: Role::Master, offset: parts.get(1)?.as_i64()? }),
-        _ => None,
     }
 }

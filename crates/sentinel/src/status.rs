@@ -3,6 +3,8 @@
 use stdx::MonoMs;
 
 use crate::addr::Addr;
+use crate::machine::Sentinel;
+use crate::model::{Master, Node, Peer};
 
 /// The whole sentinel.
 #[derive(Clone, Debug)]
@@ -88,4 +90,49 @@ pub struct PeerStatus {
     pub voted_for: Option<String>,
     /// In which epoch.
     pub leader_epoch: u64,
+}
+
+impl Sentinel {
+    pub(crate) fn master_status(&self, m: &Master) -> MasterStatus {
+        MasterStatus {
+            name: m.name.clone(),
+            addr: m.current_addr().clone(),
+            s_down: m.node.s_down,
+            o_down: m.o_down,
+            config_epoch: m.config_epoch,
+            quorum: m.quorum,
+            failover_state: m.failover.word(),
+            failover_epoch: m.failover.term().map(|t| t.failover_epoch),
+            voted_for: m.leader.clone(),
+            leader_epoch: m.leader_epoch,
+            node: self.node_status(&m.node),
+            replicas: m.replicas.values().map(|n| self.node_status(n)).collect(),
+            peers: m.peers.values().map(|p| self.peer_status(p)).collect(),
+        }
+    }
+
+    fn node_status(&self, node: &Node) -> NodeStatus {
+        NodeStatus {
+            addr: node.addr.clone(),
+            runid: node.runid.clone(),
+            role: node.role.word(),
+            connected: self.c.link(node.link).cmd.is_up(),
+            s_down: node.s_down.is_some(),
+            master_link_up: node.master_link_up,
+            repl_offset: node.repl_offset,
+            priority: node.priority,
+        }
+    }
+
+    fn peer_status(&self, peer: &Peer) -> PeerStatus {
+        PeerStatus {
+            addr: peer.addr.clone(),
+            runid: peer.runid.clone().unwrap_or_default(),
+            connected: self.c.link(peer.link).cmd.is_up(),
+            s_down: peer.s_down.is_some(),
+            master_down: peer.master_down,
+            voted_for: peer.leader.clone(),
+            leader_epoch: peer.leader_epoch,
+        }
+    }
 }

@@ -112,6 +112,8 @@ pub(crate) fn vote(c: &mut Core, m: &mut Master, req_epoch: u64, candidate: &str
     if req_epoch > EPOCH_MAX || !valid_runid(candidate) {
         return;
     }
+    // Who asks for a vote is a peer, also when nothing else was heard of it yet.
+    c.note_contact();
     if c.muted_until().is_some() {
         // What it voted before its state was lost is not known: no vote in an epoch that others
         // have heard of.
@@ -203,17 +205,27 @@ pub(crate) fn heard_from(m: &mut Master, runid: &str, config_epoch: u64) {
     }
 }
 
+/// True when nobody can have won this epoch, whatever those voted that have not been heard.
+pub(crate) fn nobody_won(m: &Master, epoch: u64) -> bool {
+    let unheard = m.peers.values().filter(|p| p.leader_epoch < epoch).count() as u64;
+    let candidates = m.peers.values().filter_map(|p| p.leader.as_ref()).chain(m.peers.keys());
+    candidates
+        .chain(&m.leader)
+        .all(|candidate| votes_for(m, candidate, epoch) + unheard < m.votes_needed())
+}
+
 /// How long to wait before starting: the lowest run id of those that see the master down goes
-/// first, the k-th k steps later. With a real redis-sentinel among them the start is random, as
-/// theirs is by the phase of their timers.
+/// first, the k-th k steps later. A step is the time after which the first one's request should
+/// have come: it saves its own vote, then asks. With a real redis-sentinel among them the start is
+/// random, as theirs is by the phase of their timers.
 pub(crate) fn start_delay(c: &mut Core, m: &Master) -> u64 {
     let agreeing: Vec<_> =
         m.peers.iter().filter(|(_, p)| p.master_down && is_usable(c, p)).collect();
-    let step = agreeing.iter().map(|(_, p)| c.links[&p.link].rtt).max().unwrap_or(0).min(1000)
-        + RANK_STEP_MS;
     if agreeing.iter().any(|(_, p)| c.links[&p.link].is_redoubt != Some(true)) {
         return c.prng.below(100);
     }
+    let rtt = agreeing.iter().map(|(_, p)| c.links[&p.link].rtt).max().unwrap_or(0);
+    let step = rtt.min(1000) + RANK_STEP_MS + c.disk.latency.min(200);
     let rank = agreeing.iter().filter(|(key, _)| **key < c.myid).count() as u64;
     rank * step
 }

@@ -56,9 +56,10 @@ impl Checker {
     /// Compares a running sentinel with what it has shown and told before.
     pub fn epochs(&mut self, at_us: u64, machine: &Sentinel) {
         let (runid, current, config) = machine.epochs();
-        let shown = self.shown.entry(runid.to_string()).or_default();
-        let before = *shown;
-        *shown = (current, config);
+        let before = match self.shown.get_mut(runid) {
+            Some(shown) => std::mem::replace(shown, (current, config)),
+            None => self.shown.insert(runid.to_string(), (current, config)).unwrap_or_default(),
+        };
         if current < before.0 || config < before.1 {
             let runid = runid.to_string();
             self.violation(

@@ -5,8 +5,8 @@
 //! is slow. A run that fails prints its seed and the command that replays it. Nothing here touches
 //! the operating system; what happens between the threads of a real process is not modelled.
 //!
-//! Rooms: [`World`] is the event loop and the network, `node` the data node as its protocol shows
-//! it, `seat` a sentinel process with its disk and sessions, `check` what must never happen,
+//! Rooms: [`World`] is the event loop, `net` and `wire` the network, `serve` what runs on the hosts, `node` the data node as its protocol shows
+//! it, `seat` a sentinel process with its disk and sessions, `check` and `notes` what must never happen,
 //! [`chaos`] random faults and the demand for peace after them, [`figures`] measurements.
 
 pub mod chaos;
@@ -15,7 +15,10 @@ pub mod figures;
 mod check;
 mod net;
 mod node;
+mod notes;
 mod seat;
+mod serve;
+mod wire;
 mod world;
 
 pub use world::{Entry, Host, World, WorldOptions};

@@ -3,18 +3,14 @@
 //! Ties are broken by the order in which events were made, so that a seed has one history.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
-use resp::{Decoded, Decoder, Limits};
-use sentinel::{
-    CloseReason, ConnId, ConnectError, Hello, Input, LinkPurpose, LogLevel, Output, PersistToken,
-    Status,
-};
+use resp::Limits;
+use sentinel::{CloseReason, ConnId, Input, LogLevel, Output, PersistToken, Status};
 use stdx::Prng;
 
 use crate::check::Checker;
 use crate::net::{Conn, ConnState, Dir, HostId, Net, slot};
-use crate::node::{DataNode, Effect, NODE_PORT};
+use crate::node::{DataNode, NODE_PORT};
 use crate::seat::{SENTINEL_PORT, Seat};
 
 /// The one master's name.
@@ -88,7 +84,7 @@ pub struct Host {
     /// The process is stopped; its kernel goes on.
     pub paused: bool,
     /// Grows with every start.
-    life: u32,
+    pub(crate) life: u32,
     /// What happened while it was paused.
     inbox: VecDeque<Event>,
     /// The connections whose bytes wait, as a kernel's buffers hold them.
@@ -96,7 +92,7 @@ pub struct Host {
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(crate) enum Event {
     /// The first packet of a connection arrives.
     Syn(u64),
     /// The answer to it: true if accepted.
@@ -134,15 +130,15 @@ pub struct World {
     pub(crate) nodes: Vec<DataNode>,
     pub(crate) seats: Vec<Seat>,
     pub(crate) checker: Checker,
-    conns: BTreeMap<u64, Conn>,
-    by_client: BTreeMap<(HostId, u32, ConnId), u64>,
+    pub(crate) conns: BTreeMap<u64, Conn>,
+    pub(crate) by_client: BTreeMap<(HostId, u32, ConnId), u64>,
     queue: BTreeMap<(u64, u64), Event>,
     seq: u64,
-    next_conn: u64,
-    decoder_limits: Limits,
+    pub(crate) next_conn: u64,
+    pub(crate) decoder_limits: Limits,
 }
 
-const REPLICATION_US: u64 = 5000;
+pub(crate) const REPLICATION_US: u64 = 5000;
 
 impl World {
     /// A world in which everything has just been started.
@@ -520,12 +516,12 @@ impl World {
 
     // ----- the loop -----
 
-    fn push(&mut self, at: u64, event: Event) {
+    pub(crate) fn push(&mut self, at: u64, event: Event) {
         self.seq += 1;
         self.queue.insert((at, self.seq), event);
     }
 
-    fn conns_of(&self, host: HostId) -> Vec<u64> {
+    pub(crate) fn conns_of(&self, host: HostId) -> Vec<u64> {
         self.conns
             .iter()
             .filter(|(_, c)| c.client == host || c.server == host)
@@ -533,7 +529,7 @@ impl World {
             .collect()
     }
 
-    fn delay(&mut self, a: HostId, b: HostId) -> u64 {
+    pub(crate) fn delay(&mut self, a: HostId, b: HostId) -> u64 {
         let (low, high) = self.net.delay;
         self.prng.between(low, high) + self.net.slow[a] + self.net.slow[b]
     }
@@ -606,423 +602,6 @@ impl World {
         }
     }
 
-    // ----- connections -----
-
-    fn host_of(&self, ip: IpAddr, port: u16) -> Option<HostId> {
-        let ip = ip.to_string();
-        match port {
-            NODE_PORT => self.nodes.iter().position(|n| n.ip == ip),
-            SENTINEL_PORT => {
-                self.seats.iter().position(|s| s.ip == ip).map(|i| self.sentinel_host(i))
-            }
-            _ => None,
-        }
-    }
-
-    fn connect(
-        &mut self,
-        index: usize,
-        id: ConnId,
-        addr: std::net::SocketAddr,
-        purpose: LinkPurpose,
-    ) {
-        let client = self.sentinel_host(index);
-        let Some(server) = self.host_of(addr.ip(), addr.port()) else { return };
-        let number = self.next_conn;
-        self.next_conn += 1;
-        let conn = Conn {
-            client,
-            id,
-            client_life: self.hosts[client].life,
-            server,
-            server_life: 0,
-            purpose,
-            state: ConnState::Opening,
-            opened_at: self.now,
-            in_flight: Default::default(),
-            arrives: [self.now; 2],
-            stalled: [None; 2],
-            half_dead: false,
-        };
-        self.by_client.insert((client, conn.client_life, id), number);
-        self.conns.insert(number, conn);
-        if self.net.passes(client, server) {
-            let delay = self.delay(client, server);
-            self.push(self.now + delay, Event::Syn(number));
-        }
-    }
-
-    fn on_syn(&mut self, id: u64) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let (client, server) = (conn.client, conn.server);
-        let host = &self.hosts[server];
-        if conn.state != ConnState::Opening || !host.kernel || conn.server_life != 0 {
-            return;
-        }
-        let accepted = host.alive;
-        if !self.net.talk(client, server) {
-            return;
-        }
-        if accepted {
-            conn.server_life = host.life;
-        }
-        let delay = self.delay(client, server);
-        self.push(self.now + delay, Event::SynAnswer(id, accepted));
-    }
-
-    fn on_syn_answer(&mut self, id: u64, accepted: bool) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let (client, server, own_id) = (conn.client, conn.server, conn.id);
-        let index = client - self.nodes.len();
-        if !accepted {
-            self.forget(id);
-            let error = ConnectError::Refused;
-            return self.input(index, Input::ConnectFailed { conn: own_id, error });
-        }
-        conn.state = ConnState::Open;
-        // The server may have died meanwhile.
-        if conn.server_life != self.hosts[server].life || !self.hosts[server].alive {
-            conn.half_dead = true;
-        }
-        let local = self.seats[index].ip.parse().expect("simulated hosts have addresses");
-        self.input(index, Input::Connected { conn: own_id, local });
-    }
-
-    fn forget(&mut self, id: u64) {
-        if let Some(conn) = self.conns.remove(&id) {
-            self.by_client.remove(&(conn.client, conn.client_life, conn.id));
-        }
-    }
-
-    /// Sends bytes along a connection.
-    fn transmit(&mut self, id: u64, dir: Dir, bytes: Vec<u8>) {
-        if bytes.is_empty() {
-            return;
-        }
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (from, to) = conn.ends(dir);
-        if conn.half_dead {
-            return self.knock(id, dir);
-        }
-        let passes = self.net.passes(from, to);
-        let delay = self.delay(from, to);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.in_flight[slot(dir)].push_back(bytes);
-        if !passes || conn.stalled[slot(dir)].is_some() {
-            conn.stalled[slot(dir)].get_or_insert(self.now);
-            return;
-        }
-        let at = (self.now + delay).max(conn.arrives[slot(dir)]);
-        conn.arrives[slot(dir)] = at;
-        self.push(at, Event::Bytes(id, dir));
-    }
-
-    /// A packet for an end that is gone: reset, if its host can be heard.
-    fn knock(&mut self, id: u64, dir: Dir) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (from, to) = conn.ends(dir);
-        if self.hosts[to].kernel && self.net.talk(from, to) {
-            let delay = 2 * self.delay(from, to);
-            let back = if dir == Dir::ToServer { Dir::ToClient } else { Dir::ToServer };
-            self.push(self.now + delay, Event::Closed(id, back, CloseReason::Reset));
-        }
-    }
-
-    fn on_retransmit(&mut self, id: u64, dir: Dir) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (from, to) = conn.ends(dir);
-        if !self.net.passes(from, to) || conn.stalled[slot(dir)].is_none() {
-            return;
-        }
-        let delay = self.delay(from, to);
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.stalled[slot(dir)] = None;
-        let at = (self.now + delay).max(conn.arrives[slot(dir)]);
-        conn.arrives[slot(dir)] = at;
-        for _ in 0..conn.in_flight[slot(dir)].len() {
-            self.push(at, Event::Bytes(id, dir));
-        }
-    }
-
-    fn on_bytes(&mut self, id: u64, dir: Dir) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.stalled[slot(dir)].is_some() {
-            return;
-        }
-        let Some(bytes) = conn.in_flight[slot(dir)].pop_front() else { return };
-        let (from, to) = conn.ends(dir);
-        let own_id = conn.id;
-        if !self.hosts[to].alive {
-            return self.knock(id, dir);
-        }
-        match dir {
-            Dir::ToClient => {
-                let index = to - self.nodes.len();
-                self.input(index, Input::Received { conn: own_id, bytes: &bytes });
-            }
-            Dir::ToServer if to < self.nodes.len() => self.serve_node(to, id, from, &bytes),
-            Dir::ToServer => self.serve_seat(to - self.nodes.len(), id, from, &bytes),
-        }
-    }
-
-    /// One end has closed or died: tell the other, after what it had sent before.
-    fn end_from(&mut self, id: u64, host: HostId, how: CloseReason) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let dir = if conn.client == host { Dir::ToServer } else { Dir::ToClient };
-        let (from, to) = conn.ends(dir);
-        if conn.state == ConnState::Opening {
-            // The answer, if any, meets nobody, or a dead server.
-            if conn.client == host {
-                self.forget(id);
-            } else {
-                conn.half_dead = true;
-            }
-            return;
-        }
-        // Nobody is there any more to receive.
-        let back = if dir == Dir::ToServer { Dir::ToClient } else { Dir::ToServer };
-        conn.in_flight[slot(back)].clear();
-        conn.half_dead = true;
-        let after = conn.arrives[slot(dir)];
-        if self.net.passes(from, to) && conn.stalled[slot(dir)].is_none() {
-            let delay = self.delay(from, to);
-            self.push((self.now + delay).max(after), Event::Closed(id, dir, how));
-        }
-    }
-
-    /// An end learns that its connection is over.
-    fn deliver_close(&mut self, id: u64, host: HostId, how: CloseReason) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let own_id = conn.id;
-        if conn.client == host {
-            let alive = self.hosts[host].alive && self.hosts[host].life == conn.client_life;
-            let opening = conn.state == ConnState::Opening;
-            self.forget(id);
-            if alive {
-                let index = host - self.nodes.len();
-                let input = if opening {
-                    Input::ConnectFailed { conn: own_id, error: ConnectError::Refused }
-                } else {
-                    Input::Closed { conn: own_id, how }
-                };
-                self.input(index, input);
-            }
-        } else {
-            conn.half_dead = true;
-            self.drop_session(host, id);
-        }
-    }
-
-    fn drop_session(&mut self, host: HostId, id: u64) {
-        if host < self.nodes.len() {
-            self.nodes[host].sessions.remove(&id);
-        } else {
-            self.seats[host - self.nodes.len()].sessions.remove(&id);
-        }
-    }
-
-    // ----- servers -----
-
-    fn serve_node(&mut self, node: usize, id: u64, from: HostId, bytes: &[u8]) {
-        self.nodes[node].sessions.entry(id).or_default().buffer.extend_from_slice(bytes);
-        loop {
-            let Some(session) = self.nodes[node].sessions.get_mut(&id) else { return };
-            let Some(args) = next_request(&mut session.buffer, &self.decoder_limits) else {
-                return;
-            };
-            let mut out = Vec::new();
-            self.note_hello(from, &args);
-            let effects = self.nodes[node].run(self.now, id, &args, &mut out);
-            self.transmit(id, Dir::ToClient, out);
-            for effect in effects {
-                self.apply(node, id, from, effect);
-            }
-        }
-    }
-
-    fn apply(&mut self, node: usize, id: u64, from: HostId, effect: Effect) {
-        match effect {
-            Effect::KillClients { pubsub } => {
-                let victims: Vec<u64> = self.nodes[node]
-                    .sessions
-                    .iter()
-                    .filter(|(conn, session)| **conn != id && session.subscribed == pubsub)
-                    .map(|(conn, _)| *conn)
-                    .collect();
-                for victim in victims {
-                    self.nodes[node].sessions.remove(&victim);
-                    self.end_from(victim, node, CloseReason::Fin);
-                }
-            }
-            Effect::Publish { channel, message } => {
-                let mut out = resp::Reply::new(resp::Protocol::Resp2);
-                out.array(3);
-                out.text("message");
-                out.text(&channel);
-                out.text(&message);
-                let subscribers: Vec<u64> = self.nodes[node]
-                    .sessions
-                    .iter()
-                    .filter(|(_, session)| session.subscribed)
-                    .map(|(conn, _)| *conn)
-                    .collect();
-                for conn in subscribers {
-                    self.transmit(conn, Dir::ToClient, out.bytes().to_vec());
-                }
-            }
-            Effect::Follow { master } => self.note_follow(node, from, master),
-        }
-    }
-
-    /// Watches for a sentinel that demotes the rightful master: the one named by the highest
-    /// configuration that any sentinel has.
-    fn note_follow(&mut self, node: usize, from: HostId, master: Option<(String, u16)>) {
-        let Some((to, _)) = master else { return };
-        let newest = (0..self.seats.len())
-            .filter_map(|i| self.status(i))
-            .filter_map(|s| s.masters.into_iter().next())
-            .max_by_key(|m| m.config_epoch);
-        let Some(newest) = newest else { return };
-        if newest.addr.ip_text() == self.nodes[node].ip && to != self.nodes[node].ip {
-            self.demotions.push(self.now);
-            let by = from - self.nodes.len();
-            self.log.push(Entry {
-                at_us: self.now,
-                sentinel: by,
-                line: format!(
-                    "(world) rightful master {} told to follow {to}",
-                    self.nodes[node].ip
-                ),
-            });
-        }
-    }
-
-    fn serve_seat(&mut self, index: usize, id: u64, from: HostId, bytes: &[u8]) {
-        self.seats[index].sessions.entry(id).or_default().buffer.extend_from_slice(bytes);
-        while let Some(session) = self.seats[index].sessions.get_mut(&id) {
-            let Some(args) = next_request(&mut session.buffer, &self.decoder_limits) else { break };
-            self.note_hello(from, &args);
-            self.note_ask(from, &args);
-            self.seats[index].run(self.now, id, &args);
-            self.drain(index);
-            self.flush_session(index, id);
-        }
-    }
-
-    fn flush_session(&mut self, index: usize, id: u64) {
-        let (bytes, told) = self.seats[index].take_replies(id);
-        let runid = self.seats[index].runid.clone();
-        for (epoch, candidate) in told.into_iter().filter_map(|t| t.vote) {
-            self.checker.voted(self.now, &runid, epoch, &candidate);
-            self.checker.told(&runid, epoch, 0);
-        }
-        self.transmit(id, Dir::ToClient, bytes);
-    }
-
-    /// What a hello says, its sender has told.
-    fn note_hello(&mut self, from: HostId, args: &[String]) {
-        if args.len() == 3
-            && args[0].eq_ignore_ascii_case("publish")
-            && let Some(hello) = Hello::parse(&args[2])
-            && from >= self.nodes.len()
-        {
-            self.checker.told(&hello.runid, hello.current_epoch, hello.master_config_epoch);
-        }
-    }
-
-    /// Who asks for votes has voted for itself.
-    fn note_ask(&mut self, from: HostId, args: &[String]) {
-        if args.len() == 6
-            && args[1].eq_ignore_ascii_case("is-master-down-by-addr")
-            && let Ok(epoch) = args[4].parse::<u64>()
-            && from >= self.nodes.len()
-        {
-            if args[5] != "*" {
-                self.checker.voted(self.now, &args[5], epoch, &args[5]);
-                self.checker.told(&args[5], epoch, 0);
-            } else {
-                let runid = self.seats[from - self.nodes.len()].runid.clone();
-                self.checker.told(&runid, epoch, 0);
-            }
-        }
-    }
-
-    // ----- replication between data nodes -----
-
-    fn on_replication(&mut self) {
-        for node in 0..self.nodes.len() {
-            if !self.hosts[node].alive || self.hosts[node].paused {
-                continue;
-            }
-            match self.nodes[node].master.clone() {
-                None => {
-                    self.nodes[node].offset += self.prng.below(40) as i64;
-                    self.nodes[node].offset_since = self.now;
-                    self.nodes[node].connected_replicas = self.replicas_of(node);
-                }
-                Some((ip, _)) => self.replicate(node, &ip),
-            }
-        }
-        self.push(self.now + REPLICATION_US, Event::Replication);
-    }
-
-    fn replicas_of(&self, node: usize) -> Vec<(String, u16, i64)> {
-        let ip = &self.nodes[node].ip;
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter(|(other, n)| {
-                self.hosts[*other].alive
-                    && n.link_up
-                    && n.master.as_ref().is_some_and(|(master, _)| master == ip)
-            })
-            .map(|(_, n)| (n.ip.clone(), NODE_PORT, n.offset))
-            .collect()
-    }
-
-    fn replicate(&mut self, node: usize, master_ip: &str) {
-        let now = self.now;
-        let Some(master) = self.node_at(master_ip) else { return };
-        let reachable = self.hosts[master].alive
-            && !self.hosts[master].paused
-            && master != node
-            && self.net.talk(node, master)
-            // A replica of a replica that is itself cut off gets nothing.
-            && (self.nodes[master].master.is_none() || self.nodes[master].link_up);
-        let target = self.nodes[master].offset;
-        let refused = !self.hosts[master].alive && self.hosts[master].kernel;
-        let lag = self.prng.below(25) as i64;
-        let work = self.prng.between(1000, 60_000);
-        let me = &mut self.nodes[node];
-        if !reachable {
-            me.sync_done_at = None;
-            let timed_out = now.saturating_sub(me.last_master_io) > 10_000_000;
-            if me.link_up && (refused || timed_out) {
-                me.link_up = false;
-                me.link_down_since = now;
-            }
-            return;
-        }
-        me.last_master_io = now;
-        let before = me.offset;
-        if me.link_up {
-            me.offset = me.offset.max(target - lag);
-        } else {
-            match me.sync_done_at {
-                None => me.sync_done_at = Some(now + work),
-                Some(at) if now >= at => {
-                    me.link_up = true;
-                    me.sync_done_at = None;
-                    me.offset = target - lag.min(target);
-                }
-                Some(_) => {}
-            }
-        }
-        if me.offset != before {
-            me.offset_since = now;
-        }
-    }
-
     // ----- sentinels -----
 
     fn start_machine(&mut self, index: usize) {
@@ -1035,7 +614,7 @@ impl World {
         self.drain(index);
     }
 
-    fn input(&mut self, index: usize, input: Input<'_>) {
+    pub(crate) fn input(&mut self, index: usize, input: Input<'_>) {
         let host = self.sentinel_host(index);
         if !self.hosts[host].alive {
             return;
@@ -1048,7 +627,7 @@ impl World {
     }
 
     /// Carries out what a machine wants, and notes when it wants to be called again.
-    fn drain(&mut self, index: usize) {
+    pub(crate) fn drain(&mut self, index: usize) {
         let host = self.sentinel_host(index);
         let life = self.hosts[host].life;
         loop {
@@ -1109,87 +688,5 @@ impl World {
             "+failover-end" => self.switches += 1,
             _ => {}
         }
-    }
-
-    fn note_election(&mut self, index: usize) {
-        let Some(status) = self.status(index) else { return };
-        if let Some(epoch) = status.masters.first().and_then(|m| m.failover_epoch) {
-            self.checker.elected(self.now, epoch, &status.myid);
-        }
-    }
-
-    /// The replica just chosen must be the best of those that could be chosen: no node that the
-    /// leader could reach all the time, and whose offset has stood still, may be better.
-    fn note_selection(&mut self, index: usize) {
-        let leader = self.sentinel_host(index);
-        let Some(line) = self.log.last().map(|e| e.line.clone()) else { return };
-        let ip = line.split(' ').nth(3).unwrap_or_default().to_string();
-        let Some(chosen) = self.node_at(&ip) else { return };
-        if self.nodes[chosen].master.is_none() {
-            return; // Promoted already by a predecessor.
-        }
-        let Some(status) = self.status(index) else { return };
-        let Some(master) = status.masters.into_iter().next() else { return };
-        for other in 0..self.nodes.len() {
-            let node = &self.nodes[other];
-            let known = master.replicas.iter().find(|r| r.addr.ip_text() == node.ip);
-            let Some(known) = known else { continue };
-            let steady = |n: &DataNode| self.now.saturating_sub(n.offset_since) > 1_000_000;
-            let eligible = other != chosen
-                && self.hosts[other].alive
-                && !self.hosts[other].paused
-                && self.net.talk(leader, other)
-                && self.net.slow[other] + self.net.slow[leader] < 5_000
-                && known.connected
-                && !known.s_down
-                && known.runid == node.runid
-                && node.priority != 0
-                && node.master.is_some()
-                && steady(node)
-                && steady(&self.nodes[chosen])
-                && self.now.saturating_sub(node.link_down_since) < self.options.down_after * 5000
-                && !self.just_disturbed(leader, other);
-            if !eligible {
-                continue;
-            }
-            let key = |n: &DataNode| (n.priority, -n.offset, n.runid.clone());
-            if key(node) < key(&self.nodes[chosen]) {
-                let (better, worse) = (key(node), key(&self.nodes[chosen]));
-                let text = format!("{index} chose {ip} {worse:?} though {} is {better:?}", node.ip);
-                self.checker.violation(self.now, text);
-            }
-        }
-    }
-
-    /// True when a connection between the two is too young, or stands still, so that an answer
-    /// may have been lost.
-    fn just_disturbed(&self, client: HostId, server: HostId) -> bool {
-        !self.conns.values().any(|c| {
-            c.client == client
-                && c.server == server
-                && c.purpose == LinkPurpose::Command
-                && c.state == ConnState::Open
-                && !c.half_dead
-                && c.stalled == [None, None]
-                && self.now - c.opened_at > 200_000
-        })
-    }
-}
-
-/// Takes one request off the front of a buffer.
-fn next_request(buffer: &mut Vec<u8>, limits: &Limits) -> Option<Vec<String>> {
-    let mut decoder = Decoder::new();
-    match decoder.decode(buffer, limits).expect("sentinels speak RESP") {
-        Decoded::Request { consumed } => {
-            let args = decoder.args(buffer);
-            let args = args.iter().map(|a| String::from_utf8_lossy(a).into_owned()).collect();
-            buffer.drain(..consumed);
-            Some(args)
-        }
-        Decoded::Nothing { consumed } => {
-            buffer.drain(..consumed);
-            None
-        }
-        Decoded::Incomplete { .. } => None,
     }
 }

@@ -422,6 +422,12 @@ impl Entry {
         self.set_flag(INDEXED, on);
     }
 
+    /// True if the value is a string, in whatever form.
+    #[inline]
+    pub fn is_str(&self) -> bool {
+        self.kind() <= Kind::Paged
+    }
+
     /// The type's name, as the TYPE command gives it.
     pub fn type_name(&self) -> &'static str {
         self.value().type_name()

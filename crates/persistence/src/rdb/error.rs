@@ -112,7 +112,7 @@ impl fmt::Display for RdbError {
                 write!(f, "wrong signature: expected 'REDIS' and a version, found '{found}'")?;
             }
             RdbErrorKind::BadVersion { found, max } => {
-                write!(f, "can't handle RDB format version {found}: expected 1 to {max}")?;
+                write!(f, "Can't handle RDB format version {found}: expected 1 to {max}")?;
             }
             RdbErrorKind::ChecksumMismatch { expected, found } => {
                 write!(f, "wrong checksum: expected {expected:016x}, found {found:016x}")?;

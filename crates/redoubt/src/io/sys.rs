@@ -99,6 +99,15 @@ pub fn lower_priority() {
     }
 }
 
+/// The operating system's words for an error, without the number that Rust adds.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text[..at].to_string(),
+        None => text,
+    }
+}
+
 /// Bytes of a memory page.
 pub fn page_size() -> u64 {
     // SAFETY: sysconf has no memory effects.
@@ -114,4 +123,15 @@ pub fn uname() -> String {
         name.release().to_string_lossy(),
         name.machine().to_string_lossy()
     )
+}
+
+/// Closes on exec whatever descriptors this process was started with, besides the three standard
+/// ones; those that it opens itself are so from the start.
+pub fn keep_descriptors_private() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
+    for fd in names.filter_map(|name| name.parse::<i32>().ok()).filter(|&fd| fd > 2) {
+        // SAFETY: F_SETFD has no memory effects; on a descriptor that is closed by now it just fails.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }

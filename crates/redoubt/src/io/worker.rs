@@ -4,6 +4,9 @@
 //! reply cost one `epoll_wait`, one `read` and one `write` and nothing else. A connection that
 //! might have more to read goes to the end of the line instead of being drained at once.
 
+mod requests;
+
+use self::requests::Ahead;
 use super::addr;
 use super::conn::{Conn, Flush};
 use super::listen::Listener;
@@ -93,6 +96,7 @@ pub struct EventLoop {
     pump_again: bool,
     read_buffer: Vec<u8>,
     reply_buffer: Vec<u8>,
+    ahead: Ahead,
     next_housekeeping: u64,
 }
 
@@ -110,6 +114,7 @@ impl EventLoop {
             pump_again: false,
             read_buffer: vec![0; READ_BYTES],
             reply_buffer: Vec::with_capacity(READ_BYTES),
+            ahead: Ahead::default(),
             next_housekeeping: 0,
         };
         this.set_listeners(listeners)?;
@@ -164,6 +169,10 @@ impl EventLoop {
                         }
                         if event.is_readable() || event.is_read_closed() || event.is_error() {
                             self.on_readable(at);
+                            if event.is_read_closed() {
+                                // The end came together with the last bytes: no other event will.
+                                self.again.push(at);
+                            }
                         }
                     }
                 }
@@ -186,7 +195,8 @@ impl EventLoop {
         if !self.again.is_empty() || self.pump_again || self.shared.node.mailboxes[self.worker.index].is_signalled() {
             return Duration::ZERO;
         }
-        let now = self.shared.node.host.now();
+        // As of the last command: a sleep that is a little too long does no harm.
+        let now = self.worker.now;
         let mut ms = self.next_housekeeping.saturating_sub(now.mono().0);
         if let Some(until) = self.worker.next_timeout() {
             ms = ms.min((until.0 - now.unix().0).max(0) as u64);
@@ -316,193 +326,6 @@ impl EventLoop {
     fn publish_streaming(&self) {
         let any = self.conns.iter().any(|(_, conn)| conn.feed.as_ref().is_some_and(|feed| feed.is_streaming()));
         self.shared.node.repl.set_streaming(self.worker.index, any);
-    }
-
-    // ---- reading -------------------------------------------------------------------------
-
-    fn on_readable(&mut self, at: usize) {
-        let Some(conn) = self.conns.get_mut(at) else { return };
-        if conn.closing {
-            return;
-        }
-        conn.more_to_read = false;
-        if conn.is_stopped() && conn.input.len() > READ_BYTES {
-            // Not read further while it waits; looked at again when it goes on.
-            conn.more_to_read = true;
-            return;
-        }
-        let mut buffer = std::mem::take(&mut self.read_buffer);
-        let outcome = self.read_once(at, &mut buffer);
-        self.read_buffer = buffer;
-        match outcome {
-            ReadOutcome::Drained => {}
-            ReadOutcome::More => {
-                if let Some(conn) = self.conns.get_mut(at) {
-                    if conn.is_stopped() {
-                        conn.more_to_read = true;
-                    } else {
-                        self.again.push(at);
-                    }
-                }
-            }
-            ReadOutcome::Close => self.close(at),
-        }
-    }
-
-    fn read_once(&mut self, at: usize, buffer: &mut [u8]) -> ReadOutcome {
-        let Some(conn) = self.conns.get_mut(at) else { return ReadOutcome::Drained };
-        let direct = conn.input.is_empty();
-        let (result, room) = if direct {
-            (conn.stream.read(buffer), buffer.len())
-        } else {
-            read_into(conn)
-        };
-        let read = match result {
-            Ok(0) => return ReadOutcome::Close,
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,
-            Err(_) => return ReadOutcome::Close,
-        };
-        let stats = &self.worker.stats;
-        bump(&stats.reads, 1);
-        bump(&stats.net_input, read as u64);
-        conn.session.info.last_active.store(self.worker.now.mono().0, Ordering::Relaxed);
-        let keep = if direct {
-            self.run_requests(at, &buffer[..read])
-        } else {
-            let mut input = std::mem::take(&mut conn.input);
-            let start = conn.input_start;
-            let keep = self.run_requests(at, &input[start..]);
-            if let Some(conn) = self.conns.get_mut(at) {
-                // `run_requests` has put what is left of the slice into `conn.input`; reuse the
-                // bigger buffer when much is left.
-                if conn.input.len() == input.len() - start {
-                    std::mem::swap(&mut conn.input, &mut input);
-                    conn.input_start = start;
-                }
-            }
-            keep
-        };
-        if !keep {
-            return ReadOutcome::Close;
-        }
-        if read == room { ReadOutcome::More } else { ReadOutcome::Drained }
-    }
-
-    /// Runs the requests in `bytes` and sends the replies; what is left goes to the connection's
-    /// own buffer. False if the connection has to be closed at once.
-    fn run_requests(&mut self, at: usize, bytes: &[u8]) -> bool {
-        let node = self.node();
-        let Some(conn) = self.conns.get_mut(at) else { return true };
-        conn.input_start = 0;
-        let limits = Limits {
-            bulk_max: self.worker.settings.config.proto_max_bulk_len,
-            authenticated: conn.session.authenticated,
-        };
-        let mut limits = limits;
-        let mut used = 0;
-        let mut reply = Reply::with_buffer(std::mem::take(&mut self.reply_buffer), conn.session.protocol);
-        let mut alive = true;
-        while !conn.is_stopped() && used < bytes.len() {
-            let rest = &bytes[used..];
-            match conn.decoder.decode(rest, &limits) {
-                Ok(Decoded::Incomplete { at_least }) => {
-                    if rest.len() as u64 > self.worker.settings.config.client_query_buffer_limit {
-                        crate::log::write(crate::log::WARNING, &format!("Closing client that reached max query buffer length: id={}", conn.session.id()));
-                        alive = false;
-                    }
-                    let _ = at_least;
-                    break;
-                }
-                Ok(Decoded::Nothing { consumed }) => {
-                    if conn.session.is_replica {
-                        let conn_id = ConnId(conn.session.id());
-                        node.master_input(self.worker.now.mono(), MasterInput::Newline { conn: conn_id }, None);
-                    }
-                    used += consumed;
-                }
-                Ok(Decoded::Request { consumed }) => {
-                    let args = conn.decoder.args(rest);
-                    if is_http(&args) {
-                        crate::log::write(crate::log::WARNING, "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.");
-                        alive = false;
-                        break;
-                    }
-                    let next = node.handle(&mut self.worker, &mut conn.session, &args, &mut reply);
-                    match next {
-                        Next::Continue | Next::Blocked => {}
-                        Next::Held => conn.held = Some(args.to_owned_args()),
-                        Next::Close => conn.closing = true,
-                    }
-                    used += consumed;
-                    limits.authenticated = conn.session.authenticated;
-                    if reply.len() >= REPLY_FLUSH_BYTES {
-                        bump(&self.worker.stats.net_output, reply.len() as u64);
-                        alive = conn.send(reply.bytes()) != Flush::Broken;
-                        reply.buffer_mut().clear();
-                        if conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0) {
-                            log_over_limit(conn);
-                            alive = false;
-                        }
-                        if !alive {
-                            break;
-                        }
-                    }
-                }
-                Err(error) => {
-                    reply.error(&format!("ERR {error}"));
-                    conn.closing = true;
-                }
-            }
-        }
-        if alive && used < bytes.len() && !conn.closing {
-            conn.input.clear();
-            conn.input.extend_from_slice(&bytes[used..]);
-        } else if !conn.input.is_empty() || conn.input.capacity() > 0 {
-            conn.input = Vec::new();
-        }
-        conn.session.info.qbuf.store(conn.input.len() as u64, Ordering::Relaxed);
-        if alive && !reply.is_empty() {
-            bump(&self.worker.stats.net_output, reply.len() as u64);
-            bump(&self.worker.stats.writes, 1);
-            alive = conn.send(reply.bytes()) != Flush::Broken;
-            if conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0) {
-                log_over_limit(conn);
-                alive = false;
-            }
-        }
-        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
-        if conn.closing && conn.pending_output() == 0 {
-            alive = false;
-        }
-        let mut buffer = reply.into_bytes();
-        buffer.clear();
-        if buffer.capacity() > 4 * REPLY_FLUSH_BYTES {
-            buffer = Vec::with_capacity(READ_BYTES);
-        }
-        self.reply_buffer = buffer;
-        alive
-    }
-
-    /// Goes on with requests that arrived while the connection waited.
-    fn go_on(&mut self, at: usize) {
-        let Some(conn) = self.conns.get_mut(at) else { return };
-        if conn.is_stopped() {
-            return;
-        }
-        let more = std::mem::take(&mut conn.more_to_read);
-        if !conn.input.is_empty() {
-            let input = std::mem::take(&mut conn.input);
-            let start = conn.input_start;
-            if !self.run_requests(at, &input[start..]) {
-                self.close(at);
-                return;
-            }
-        }
-        if more {
-            self.again.push(at);
-        }
     }
 
     // ---- writing -------------------------------------------------------------------------
@@ -688,16 +511,15 @@ impl EventLoop {
     // ---- from time to time ---------------------------------------------------------------
 
     fn housekeeping(&mut self) {
-        let node = self.node();
-        let now = node.host.now();
+        let now = self.worker.now;
         if self.worker.next_timeout().is_some_and(|until| until <= now.unix()) {
-            node.expire_waits(&mut self.worker, now.unix());
+            self.node().expire_waits(&mut self.worker, now.unix());
         }
         if now.mono().0 < self.next_housekeeping {
             return;
         }
         self.next_housekeeping = now.mono().0 + HOUSEKEEPING_MS;
-        let settings = node.settings.load_full();
+        let settings = self.shared.node.settings.load_full();
         let idle_ms = u64::from(settings.config.timeout) * 1000;
         let mut close = Vec::new();
         let mut resume = false;
@@ -747,37 +569,8 @@ impl EventLoop {
     }
 }
 
-enum ReadOutcome {
-    /// Nothing more for now.
-    Drained,
-    /// Probably more.
-    More,
-    /// The connection ends.
-    Close,
-}
-
 fn bump(counter: &std::sync::atomic::AtomicU64, by: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-}
-
-/// Reads behind the bytes that the connection has already; returns how much room there was.
-fn read_into(conn: &mut Conn) -> (std::io::Result<usize>, usize) {
-    if conn.input_start > 0 {
-        conn.input.drain(..conn.input_start);
-        conn.input_start = 0;
-    }
-    let have = conn.input.len();
-    // A request that is arriving in many pieces doubles its buffer, so that copying stays linear.
-    let room = have.clamp(READ_BYTES, 16 << 20);
-    conn.input.resize(have + room, 0);
-    let result = conn.stream.read(&mut conn.input[have..]);
-    let read = *result.as_ref().unwrap_or(&0);
-    conn.input.truncate(have + read);
-    (result, room)
-}
-
-fn is_http(args: &Args<'_>) -> bool {
-    args.is(0, "post") || args.is(0, "host:")
 }
 
 fn log_over_limit(conn: &Conn) {

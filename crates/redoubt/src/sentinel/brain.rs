@@ -184,3 +184,105 @@ impl SentinelMode for Mode {
         self.0.lock().machine.info(names, sections)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Brain, Mode, machine_time};
+    use crate::sentinel::host::{Ending, SentinelHost};
+    use crate::server::config_file::ConfigFile;
+    use crate::server::host::ProcessHost;
+    use config::Config;
+    use mio::{Poll, Token, Waker};
+    use node::{ClientInfo, Host, Mailbox, Message, SentinelMode};
+    use resp::{OwnedArgs, Protocol, Reply};
+    use sentinel::{Input, Output, PersistToken, SentinelConf};
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    const CLIENT: u64 = 5;
+
+    fn brain() -> Arc<Brain> {
+        let poll = Poll::new().expect("epoll");
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("eventfd"));
+        let config = Config::default();
+        let tools = crate::sentinel::tools(ConfigFile::new(None, false), &waker, Instant::now());
+        let disk = crate::sentinel::disk::Disk::new("unused".into());
+        let host = SentinelHost::new(ProcessHost(Arc::new(tools)), Arc::new(Ending::new(disk, &config)));
+        let text = format!("sentinel myid {}\nsentinel monitor mymaster 127.0.0.1 1 2\n", "b".repeat(40));
+        let conf = SentinelConf::parse(text.as_bytes()).expect("a good file");
+        let options = crate::sentinel::machine_options(&config);
+        let machine = sentinel::Sentinel::new(machine_time(host.now()), conf, options);
+        let node = crate::sentinel::node(&config, Mailbox::new(Box::new(|| {})), Box::new(host));
+        Arc::new(Brain::new(machine, Arc::new(node), waker))
+    }
+
+    fn ask(brain: &Arc<Brain>, words: &[&str]) -> (Option<u64>, String) {
+        let client = ClientInfo::new(CLIENT, 0, "127.0.0.1:9".into(), "127.0.0.1:1".into(), 9, false, 0);
+        let mut reply = Reply::new(Protocol::Resp2);
+        let args = OwnedArgs::from_parts(words);
+        let ticket = Mode(Arc::clone(brain)).command(&client, &args.as_args(), &mut reply);
+        (ticket, String::from_utf8_lossy(reply.bytes()).into_owned())
+    }
+
+    fn last_token(brain: &Brain) -> PersistToken {
+        let outputs = std::iter::from_fn(|| brain.next_output());
+        let tokens = outputs.filter_map(|output| match output {
+            Output::Persist { token, .. } => Some(token),
+            _ => None,
+        });
+        tokens.last().expect("something was to be written")
+    }
+
+    fn answers(brain: &Brain) -> Vec<(u64, String)> {
+        let messages = brain.node().mailboxes[0].take().into_iter();
+        messages
+            .filter_map(|message| match message {
+                Message::Unblock { client: CLIENT, ticket, bytes, .. } => {
+                    Some((ticket, String::from_utf8_lossy(&bytes).into_owned()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_plain_question_is_answered_at_once() {
+        let brain = brain();
+        let (ticket, text) = ask(&brain, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"]);
+        assert_eq!((ticket, text.as_str()), (None, "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n1\r\n"));
+    }
+
+    #[test]
+    fn a_promise_waits_for_its_own_state_of_the_disk() {
+        let brain = brain();
+        let first = last_token(&brain);
+        let (ticket, text) = ask(&brain, &["SENTINEL", "SET", "mymaster", "quorum", "1"]);
+        let ticket = ticket.expect("it has to be kept first");
+        assert_eq!(text, "", "nothing is said before");
+        brain.input(Input::Persisted { token: first });
+        assert!(answers(&brain).is_empty(), "an older state does not hold it");
+        brain.input(Input::Persisted { token: last_token(&brain) });
+        assert_eq!(answers(&brain), [(ticket, "+OK\r\n".to_string())]);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_to_operators_and_keeps_votes_back() {
+        let brain = brain();
+        let (operator, _) = ask(&brain, &["SENTINEL", "FLUSHCONFIG"]);
+        let runid = "a".repeat(40);
+        let vote = ["SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", "1", "7", &runid];
+        let (voter, _) = ask(&brain, &vote);
+        let voter = voter.expect("a vote reaches the disk before the wire");
+        let token = last_token(&brain);
+        brain.input(Input::PersistFailed { token, error: "No space left on device" });
+        let told = answers(&brain);
+        assert_eq!(told.len(), 1);
+        assert_eq!(Some(told[0].0), operator);
+        assert!(told[0].1.starts_with("-ERR Failed to save config file"), "{told:?}");
+        brain.input(Input::Persisted { token });
+        let told = answers(&brain);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].0, voter);
+        assert!(told[0].1.contains(&runid), "{told:?}");
+    }
+}

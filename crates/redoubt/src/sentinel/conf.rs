@@ -41,10 +41,27 @@ pub fn read(loaded: &Loaded, path: &Path) -> Result<SentinelConf, String> {
         text.push(b'\n');
     }
     for line in loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words))) {
-        text.extend_from_slice(line.text.as_bytes());
-        text.push(b'\n');
+        text.extend(line_of(&line.words));
     }
     SentinelConf::parse(&text).map_err(|error| fatal(&error.to_string()))
+}
+
+/// A line of these words, quoted where they need it: the command line quotes all of them.
+fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
+    let mut line = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let plain = !word.is_empty() && word.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
+        if at > 0 {
+            line.push(b' ');
+        }
+        if plain {
+            line.extend_from_slice(word);
+        } else {
+            config::push_quoted(&mut line, word);
+        }
+    }
+    line.push(b'\n');
+    line
 }
 
 /// The words of a line, if it is one of Sentinel's.
@@ -137,5 +154,57 @@ pub fn source_address(config: &Config) -> Result<Option<IpAddr>, Refusal> {
     match text.parse() {
         Ok(ip) => Ok(Some(ip)),
         Err(_) => Err(refusal(&format!("`bind-source-addr {text}` is not an address"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read, says_nothing_new};
+    use crate::server::config_file;
+    use std::path::PathBuf;
+
+    /// Loads a file and options as a start does; returns the ordinary result or the error's text.
+    fn start(name: &str, file: &str, options: &str) -> Result<sentinel::SentinelConf, String> {
+        let path = PathBuf::from(std::env::temp_dir()).join(format!("redoubt-conf-{}-{name}", std::process::id()));
+        std::fs::write(&path, file).expect("a temporary file");
+        let text = format!("{file}\n{options}");
+        let loaded = config_file::load(text.as_bytes(), true).map_err(|error| error.to_string());
+        let conf = loaded.and_then(|loaded| read(&loaded, &path));
+        std::fs::remove_file(&path).expect("the temporary file");
+        conf
+    }
+
+    #[test]
+    fn options_count_like_lines_of_the_file() {
+        let conf = start("options", "port 1\n", "sentinel \"monitor\" \"m\" \"127.0.0.1\" \"6379\" \"2\"");
+        assert!(conf.is_ok(), "{conf:?}");
+        let error = start("quorum", "port 1\n", "sentinel monitor m 127.0.0.1 6379 0").unwrap_err();
+        assert!(error.contains("at line 2\n>>> 'sentinel monitor m 127.0.0.1 6379 0'\nQuorum must be 1 or greater."), "{error}");
+    }
+
+    #[test]
+    fn an_option_that_the_file_has_already_is_not_a_second_master() {
+        let file = "sentinel monitor m 127.0.0.1 6379 2\n";
+        assert!(start("again", file, "SENTINEL \"Monitor\" \"m\" 127.0.0.1 6379 2").is_ok());
+        let error = start("other", file, "sentinel monitor m 127.0.0.1 6380 2").unwrap_err();
+        assert!(error.contains("Duplicate master name."), "{error}");
+    }
+
+    #[test]
+    fn user_lines_of_redis_sentinel_are_understood_or_refused() {
+        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // 'secret'
+        let fits = |text: &str| {
+            let loaded = config_file::load(text.as_bytes(), true).expect(text);
+            loaded.users.iter().all(|user| says_nothing_new(user, &loaded.config))
+        };
+        assert!(fits("user default on nopass ~* &* +@all"));
+        assert!(fits("user default on nopass sanitize-payload ~* &* +@all"));
+        assert!(fits(&format!("requirepass secret\nuser default on #{hash} ~* &* +@all")));
+        assert!(!fits(&format!("user default on #{hash} ~* &* +@all")));
+        assert!(!fits("requirepass secret\nuser default on nopass ~* &* +@all"));
+        assert!(!fits(&format!("requirepass other\nuser default on #{hash} ~* &* +@all")));
+        assert!(!fits("user default on nopass ~* &* +@read"));
+        assert!(!fits("user default off"));
+        assert!(!fits("user somebody on nopass ~* &* +@all"));
     }
 }

@@ -214,7 +214,10 @@ impl Driver {
             }
             Output::KillScript { id } => self.scripts.kill(id),
             Output::Resolve { host } => self.names.resolve(host, &self.news_sender, &self.waker),
-            Output::Exit { status } => std::process::exit(status),
+            Output::Exit { status } => {
+                crate::log::flush();
+                std::process::exit(status);
+            }
         }
     }
 }

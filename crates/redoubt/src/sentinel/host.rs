@@ -49,6 +49,7 @@ impl Ending {
             let _ = std::fs::remove_file(path);
         }
         crate::log::write(WARNING, "Sentinel is now ready to exit, bye bye...");
+        crate::log::flush();
         std::process::exit(0)
     }
 }
@@ -73,6 +74,7 @@ pub fn spawn_signals(ending: Arc<Ending>, news: Sender<News>, waker: Arc<Waker>)
             if ending.begun.swap(true, Ordering::AcqRel) {
                 if signal == SIGINT {
                     crate::log::write(WARNING, "You insist... exiting now.");
+                    crate::log::flush();
                     std::process::exit(1);
                 }
                 continue;

@@ -185,3 +185,131 @@ fn close_reason(error: &io::Error) -> CloseReason {
         _ => CloseReason::Error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Links, Seen, conn_of};
+    use mio::{Events, Poll};
+    use sentinel::{CloseReason, ConnId, ConnectError};
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::time::{Duration, Instant};
+
+    const CONN: ConnId = ConnId(7);
+
+    struct Bench {
+        poll: Poll,
+        links: Links,
+        /// Bytes that have come.
+        got: Vec<u8>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            Bench { poll: Poll::new().expect("epoll"), links: Links::default(), got: Vec::new() }
+        }
+
+        fn connect(&mut self, addr: SocketAddr) -> Result<(), ConnectError> {
+            self.links.connect(self.poll.registry(), CONN, addr, None)
+        }
+
+        /// Waits for what is more than bytes.
+        fn next(&mut self) -> Seen {
+            let mut events = Events::with_capacity(8);
+            let until = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < until {
+                self.poll.poll(&mut events, Some(Duration::from_millis(100))).expect("epoll_wait");
+                for event in &events {
+                    assert_eq!(conn_of(event.token()), CONN);
+                    self.links.flush(CONN);
+                }
+                let mut buffer = [0; 4];
+                loop {
+                    match self.links.look(self.poll.registry(), CONN, &mut buffer) {
+                        Seen::Nothing => break,
+                        Seen::Bytes(n) => self.got.extend_from_slice(&buffer[..n]),
+                        other => return other,
+                    }
+                }
+            }
+            Seen::Nothing
+        }
+    }
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let addr = listener.local_addr().expect("local address");
+        (listener, addr)
+    }
+
+    #[test]
+    fn bytes_come_whole_and_then_the_orderly_end() {
+        let (listener, addr) = listener();
+        let mut bench = Bench::new();
+        bench.connect(addr).expect("loopback");
+        let (mut peer, _) = listener.accept().expect("accept");
+        assert!(matches!(bench.next(), Seen::Connected(ip) if ip.is_loopback()));
+        assert!(!bench.links.send(CONN, b"PING\r\n"));
+        let mut heard = [0; 6];
+        peer.read_exact(&mut heard).expect("what was sent");
+        peer.write_all(b"+PONG\r\n+PONG\r\n").expect("write");
+        drop(peer);
+        assert!(matches!(bench.next(), Seen::Closed(CloseReason::Fin)));
+        assert_eq!(bench.got, b"+PONG\r\n+PONG\r\n");
+        assert!(!bench.links.has(CONN));
+    }
+
+    #[test]
+    fn a_reset_is_told_from_an_orderly_end() {
+        let (listener, addr) = listener();
+        let mut bench = Bench::new();
+        bench.connect(addr).expect("loopback");
+        let (peer, _) = listener.accept().expect("accept");
+        assert!(matches!(bench.next(), Seen::Connected(_)));
+        let peer = socket2::Socket::from(peer);
+        peer.set_linger(Some(Duration::ZERO)).expect("linger");
+        drop(peer);
+        assert!(matches!(bench.next(), Seen::Closed(CloseReason::Reset)));
+    }
+
+    #[test]
+    fn a_write_that_finds_the_reset_first_tells_it_too() {
+        let (listener, addr) = listener();
+        let mut bench = Bench::new();
+        bench.connect(addr).expect("loopback");
+        let (peer, _) = listener.accept().expect("accept");
+        assert!(matches!(bench.next(), Seen::Connected(_)));
+        let peer = socket2::Socket::from(peer);
+        peer.set_linger(Some(Duration::ZERO)).expect("linger");
+        drop(peer);
+        let until = Instant::now() + Duration::from_secs(20);
+        while !bench.links.send(CONN, b"x") {
+            assert!(Instant::now() < until, "the reset never came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(bench.next(), Seen::Closed(CloseReason::Reset)));
+    }
+
+    #[test]
+    fn nobody_listening_is_a_refusal() {
+        let (listener, addr) = listener();
+        drop(listener);
+        let mut bench = Bench::new();
+        match bench.connect(addr) {
+            Err(error) => assert_eq!(error, ConnectError::Refused),
+            Ok(()) => assert!(matches!(bench.next(), Seen::Failed(ConnectError::Refused))),
+        }
+        assert!(!bench.links.has(CONN));
+    }
+
+    #[test]
+    fn what_is_closed_here_is_forgotten() {
+        let (listener, addr) = listener();
+        let mut bench = Bench::new();
+        bench.connect(addr).expect("loopback");
+        bench.links.close(bench.poll.registry(), CONN);
+        assert!(!bench.links.has(CONN));
+        assert!(!bench.links.send(CONN, b"x"));
+        drop(listener);
+    }
+}

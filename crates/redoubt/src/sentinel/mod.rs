@@ -40,6 +40,7 @@ pub fn run(loaded: Loaded, file: ConfigFile) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Refusal::Log(why)) => {
             crate::log::write(WARNING, &why);
+            crate::log::flush();
             ExitCode::FAILURE
         }
         Err(Refusal::Print(text)) => {
@@ -72,7 +73,8 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     conf::check_scripts(&conf).map_err(Refusal::Print)?;
     conf::drop_data_directives(&mut loaded);
     let mut config = loaded.config;
-    crate::server::greet(&config, &file, "sentinel");
+    crate::server::greet(&file);
+    crate::server::announce_mode(&config, "sentinel");
     crate::server::raise_limits(&mut config);
 
     let worker_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
@@ -107,6 +109,9 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
         return Err("Configured to not listen anywhere, exiting.".to_string().into());
     }
 
+    crate::log::write_in_background()?;
+    flush_on_panic();
+    crate::io::sys::keep_descriptors_private();
     let (news_sender, news) = channel::<News>();
     let machine = sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
     let brain = Arc::new(Brain::new(machine, Arc::clone(&node), Arc::clone(&driver_waker)));
@@ -156,6 +161,15 @@ fn machine_options(config: &Config) -> Options {
         requirepass: config.requirepass.non_empty().map(|pass| String::from_utf8_lossy(pass).into_owned()),
         script_is_executable: conf::is_executable,
     }
+}
+
+/// What was said before a panic is what explains it.
+fn flush_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        crate::log::flush();
+        usual(info);
+    }));
 }
 
 /// Says in the log what was left out of the file's directives.

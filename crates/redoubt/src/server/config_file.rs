@@ -65,7 +65,7 @@ fn include(pattern: &[u8], so_far: &Config) -> Included {
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|error| LoadError::Unreadable {
         path: path.display().to_string().into_bytes().into(),
-        reason: error.to_string(),
+        reason: crate::io::sys::reason(&error),
     })
 }
 

@@ -49,7 +49,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     let started = Instant::now();
     let mut config = loaded.config;
     refuse_unsupported(&config)?;
-    greet(&config, &file, "standalone");
+    greet(&file);
     raise_limits(&mut config);
     let workers = worker_count(&config);
 
@@ -100,11 +100,13 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     tools.attach(&shared);
 
     let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
-        .map_err(|why| format!("Failed listening on port {} (tcp), aborting. {why}", config.port))?;
+        .map_err(|why| format!("Failed listening on port {} (TCP), aborting. {why}", config.port))?;
     listeners.extend(listen::unix(&config)?);
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".into());
     }
+    crate::log::set_role(if config.replicaof.is_some() { b'S' } else { b'M' });
+    announce_mode(&config, "standalone");
     crate::log::write(NOTICE, "Server initialized");
 
     let restored = load_data(&node, &config)?;
@@ -168,14 +170,14 @@ fn refuse_unsupported(config: &Config) -> Result<(), String> {
 }
 
 /// The first lines of the log.
-pub fn greet(config: &Config, file: &ConfigFile, mode: &str) {
-    let pid = std::process::id();
+pub fn greet(file: &ConfigFile) {
     crate::log::write(WARNING, "oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
     crate::log::write(
         WARNING,
         &format!(
-            "Redis version={}, bits=64, commit=00000000, modified=0, pid={pid}, just started (Redoubt {})",
+            "Redis version={}, bits=64, commit=00000000, modified=0, pid={}, just started (Redoubt {})",
             node::command::REDIS_VERSION,
+            std::process::id(),
             env!("CARGO_PKG_VERSION")
         ),
     );
@@ -184,7 +186,11 @@ pub fn greet(config: &Config, file: &ConfigFile, mode: &str) {
     } else {
         crate::log::write(WARNING, "Configuration loaded");
     }
-    crate::log::write(NOTICE, &format!("Running mode={mode}, port={}, PID: {pid}", config.port));
+}
+
+/// The line from which scripts read the process id, once the server listens.
+pub fn announce_mode(config: &Config, mode: &str) {
+    crate::log::write(NOTICE, &format!("Running mode={mode}, port={}, PID: {}", config.port, std::process::id()));
 }
 
 /// As many files as `maxclients` needs, or fewer clients.

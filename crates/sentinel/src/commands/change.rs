@@ -11,9 +11,10 @@ use crate::addr::{Addr, valid_host};
 use crate::api::{CommandOutcome, LogLevel};
 use crate::conf::{MasterConf, parse_yes_no};
 use crate::core::Core;
+use crate::failover;
 use crate::link::Owner;
 use crate::machine::Sentinel;
-use crate::model::{Failover, Master, Node, Role};
+use crate::model::{Master, Node, Role};
 use crate::timing::Periods;
 
 const SCRIPTS_DENIED: &str = "ERR Reconfiguration of scripts path is denied for security reasons. \
@@ -104,15 +105,9 @@ impl Sentinel {
         self.c.release_link(m.node.link);
         let link = self.c.add_node_link(m, Owner::Master(m.id), addr.clone());
         m.node = Node::new(addr, link, Role::Master, now);
-        m.failover = Failover::Idle;
+        failover::become_idle(m);
         m.o_down = None;
         m.leader = None;
-        m.failover_start_time = None;
-        m.start_at = None;
-        m.retry_at = None;
-        m.elections_lost = 0;
-        m.following = None;
-        m.confirmation = None;
         m.previous = None;
         self.c.master_event(LogLevel::Warning, "+reset-master", m, "");
     }

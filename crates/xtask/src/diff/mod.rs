@@ -142,6 +142,8 @@ pub fn run(options: &Options) -> Result<u64> {
         random: Gen::new(seed, clock.as_secs() as i64),
         only: options.only.clone(),
         reported: 0,
+        repeats: 0,
+        known: BTreeSet::new(),
     };
     let started = Instant::now();
     run.everything(options)?;
@@ -172,6 +174,9 @@ struct Run {
     random: Gen,
     only: Option<String>,
     reported: usize,
+    /// Differences that look like one that was reported already.
+    repeats: u64,
+    known: BTreeSet<String>,
 }
 
 impl Run {
@@ -386,6 +391,10 @@ impl Run {
             // Several differences of one batch mostly follow from the first.
             let mismatch = self.session.mismatches.remove(self.reported);
             self.session.mismatches.truncate(self.reported);
+            if !self.known.insert(mismatch.likeness()) {
+                self.repeats += 1;
+                break;
+            }
             let sent = self.session.sent;
             println!(
                 "\nmismatch {} at command {} (RESP{}, db {})\n  {}\n    {}",
@@ -426,10 +435,11 @@ impl Run {
     fn finish(mut self, seed: u64, took: Duration, options: &Options) -> Result<u64> {
         let sent = self.session.sent;
         println!(
-            "diff: seed {seed}: {sent} commands in {:.1} s ({:.0} commands/s), {} mismatches",
+            "diff: seed {seed}: {sent} commands in {:.1} s ({:.0} commands/s), {} mismatches, {} more like them",
             took.as_secs_f64(),
             sent as f64 / took.as_secs_f64(),
-            self.session.mismatches.len()
+            self.session.mismatches.len(),
+            self.repeats
         );
         for line in self.session.exceptions.summary() {
             println!("  exception, tests/exceptions.tsv {line}");

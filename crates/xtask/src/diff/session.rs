@@ -54,10 +54,20 @@ pub struct Mismatch {
     pub detail: String,
     /// The commands before it that named one of its keys (or all of them, when it names none).
     pub history: Vec<Sent>,
+    /// In a few words what kind of difference it is.
+    pub kinds: String,
     /// The rule that it broke.
     pub compare: Compare,
     /// RESP version and database at that time.
     pub setting: (u8, Vec<u8>),
+}
+
+impl Mismatch {
+    /// Equal for differences that most likely have one cause: the same command, the same kinds of reply, the same errors.
+    pub fn likeness(&self) -> String {
+        let name = self.args.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
+        format!("{} {}", escape(&name), self.kinds)
+    }
 }
 
 /// How many commands back a report and a shrink may look.
@@ -173,6 +183,7 @@ impl Session {
         self.mismatches.push(Mismatch {
             number: self.sent,
             args,
+            kinds: detail.chars().take(40).collect(),
             detail,
             history,
             compare: Compare::Exact,
@@ -211,6 +222,7 @@ impl Session {
         self.mismatches.push(Mismatch {
             number,
             args: step.args.clone(),
+            kinds: format!("{} {}", kind_of(a), kind_of(b)),
             detail,
             history,
             compare: step.compare.clone(),
@@ -300,6 +312,13 @@ impl Session {
             }
         }
         Ok(pair)
+    }
+}
+
+fn kind_of(reply: &Value) -> String {
+    match reply {
+        Value::Error(text) => escape(&text[..text.len().min(40)]),
+        other => other.kind().to_owned(),
     }
 }
 

@@ -1,0 +1,98 @@
+//! What can be told of a request before it runs: its command, and where its key lives.
+//!
+//! A worker prepares all requests that one read has brought, so that the processor loads what they
+//! will touch while it still works on others. Nothing here depends on what runs in between: a
+//! request that is prepared and never run has done nothing.
+
+use crate::registry::{CommandRef, registry};
+use crate::{Node, Session};
+use commands::CommandError;
+use keyspace::Place;
+use resp::{Args, Batch};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What is known of a request before it runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prepared {
+    /// Its command, if there is such a one.
+    pub command: Option<CommandRef>,
+    /// Where its key lives, if it has just one at a fixed place.
+    pub(crate) place: Option<Place>,
+}
+
+impl Node {
+    /// Prepares one request. `last` is a guess at its command.
+    #[inline]
+    pub(crate) fn prepare(&self, args: &Args<'_>, last: Option<CommandRef>) -> Prepared {
+        let Some(name) = args.get(0) else { return Prepared::default() };
+        let command = match last {
+            Some(last) if last.is_plain && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => Some(last),
+            _ => self.find_command(args),
+        };
+        let key = command.filter(|command| command.single_key != 0).and_then(|command| args.get(command.single_key));
+        Prepared { command, place: key.map(|key| self.keyspace.place_of(key)) }
+    }
+
+    /// Prepares a connection's requests, which were cut from `bytes`.
+    pub fn prepare_batch(&self, session: &Session, batch: &Batch, bytes: &[u8], out: &mut Vec<Prepared>) {
+        out.clear();
+        let mut last = self.last_command(session);
+        for index in 0..batch.len() {
+            let prepared = self.prepare(&batch.args(index, bytes), last);
+            last = prepared.command;
+            out.push(prepared);
+        }
+        if out.len() > 1 {
+            self.keyspace.prefetch(session.db, out.iter().filter_map(|prepared| prepared.place));
+        }
+    }
+
+    /// The command that the connection has run last.
+    #[inline]
+    pub(crate) fn last_command(&self, session: &Session) -> Option<CommandRef> {
+        registry().by_index.get(session.info.last_command.load(Relaxed) as usize).copied()
+    }
+
+    fn find_command(&self, args: &Args<'_>) -> Option<CommandRef> {
+        let command = registry().find(args.at(0)).filter(|command| self.has_command(command))?;
+        if command.subcommands.is_empty() || args.len() < 2 {
+            return Some(command);
+        }
+        registry().find_sub(command, args.at(1))
+    }
+
+    /// What to say of a request whose command there is not.
+    pub(crate) fn no_command(&self, args: &Args<'_>) -> CommandError {
+        if let Some(error) = crate::command::later::error(args) {
+            return error;
+        }
+        let Some(container) = registry().find(args.at(0)).filter(|command| self.has_command(command)) else {
+            return unknown_command(args);
+        };
+        let name = String::from_utf8_lossy(&args.at(1)[..args.at(1).len().min(128)]).into_owned();
+        CommandError::owned(format!(
+            "ERR unknown subcommand '{name}'. Try {} HELP.",
+            container.spec.name.to_ascii_uppercase()
+        ))
+    }
+}
+
+/// Source: redis 7.0 `server.c:commandCheckExistence`.
+fn unknown_command(args: &Args<'_>) -> CommandError {
+    let mut shown = Vec::new();
+    for arg in args.tail(1).iter() {
+        if shown.len() >= 128 {
+            break;
+        }
+        let left = 128 - shown.len();
+        shown.push(b'\'');
+        shown.extend_from_slice(&arg[..arg.len().min(left)]);
+        shown.extend_from_slice(b"' ");
+    }
+    let name = args.at(0);
+    CommandError::owned(format!(
+        "ERR unknown command '{}', with args beginning with: {}",
+        String::from_utf8_lossy(&name[..name.len().min(128)]),
+        String::from_utf8_lossy(&shown)
+    ))
+}
