@@ -423,10 +423,10 @@ impl<'a> Keys<'a> {
         let (hash, stripe) = self.locate(key);
         let empty = stripe.dbs[db].get(hash, key).is_some_and(|entry| match entry.value() {
             ValueRef::Str(_) => false,
-            ValueRef::List(list) => list.len() == 0,
-            ValueRef::Set(set) => set.len() == 0,
-            ValueRef::Hash(hash) => hash.len() == 0,
-            ValueRef::Zset(zset) => zset.len() == 0,
+            ValueRef::List(list) => list.is_empty(),
+            ValueRef::Set(set) => set.is_empty(),
+            ValueRef::Hash(hash) => hash.is_empty(),
+            ValueRef::Zset(zset) => zset.is_empty(),
         });
         if empty {
             stripe.dbs[db].remove(hash, key, &mut stripe.pass);
@@ -542,6 +542,6 @@ fn touch_access(entry: &mut Entry, options: &KeyOptions) {
 fn first_access(options: &KeyOptions) -> u32 {
     match options.policy {
         MemoryPolicy::Lru => lru_clock(options.now),
-        MemoryPolicy::Lfu => ((options.now.secs() / 60 & 0xffff) as u32) << 8 | 5,
+        MemoryPolicy::Lfu => ((((options.now.secs() / 60) & 0xffff) as u32) << 8) | 5,
     }
 }

@@ -291,7 +291,8 @@ mod tests {
 
     #[test]
     fn each_kind_in_both_versions() {
-        let cases: [(&dyn Fn(&mut Reply), &str, &str); 10] = [
+        type Case<'a> = (&'a dyn Fn(&mut Reply), &'a str, &'a str);
+        let cases: [Case<'_>; 10] = [
             (&|r| r.null(), "$-1\r\n", "_\r\n"),
             (&|r| r.null_array(), "*-1\r\n", "_\r\n"),
             (&|r| r.map(2), "*4\r\n", "%2\r\n"),

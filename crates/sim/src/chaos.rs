@@ -211,13 +211,17 @@ fn make_peace(world: &mut World) -> u64 {
         + 3 * world.options.failover_timeout
         + 10_000
         + 3 * world.options.down_after;
-    // Looked at every 20 ms: the question is costly.
-    let end = world.now + bound * 1000;
-    while world.now < end && !agreed(world) {
+    // A suspicion that was under way when the faults ended may still come true once: agreement
+    // counts when it has outlived the longest of them. Looked at every 20 ms, as that is costly.
+    let settle = (world.options.down_after + 3500) * 1000;
+    let end = world.now + bound * 1000 + settle;
+    let mut since = None;
+    while world.now < end && since.is_none_or(|at| world.now - at < settle) {
         world.run_ms(20);
+        since = if agreed(world) { since.or(Some(world.now)) } else { None };
     }
-    let agreed = agreed(world);
-    let took = (world.now - healed_at) / 1000;
+    let agreed = since.is_some_and(|at| world.now - at >= settle);
+    let took = (since.unwrap_or(world.now) - healed_at) / 1000;
     if !agreed {
         let text = format!("no agreement {bound} ms after all faults ended: {}", picture(world));
         world.checker.violation(world.now, text);

@@ -17,9 +17,3 @@ pub fn plain_ip(ip: IpAddr) -> IpAddr {
         IpAddr::V4(_) => ip,
     }
 }
-
-/// The address part of what [`show`] wrote.
-pub fn ip_part(shown: &str) -> &str {
-    let end = shown.rfind(':').unwrap_or(shown.len());
-    shown[..end].trim_start_matches('[').trim_end_matches(']')
-}

@@ -84,12 +84,6 @@ pub fn daemonize() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Sets the file mode creation mask; returns the old one.
-pub fn umask(mask: u32) -> u32 {
-    // SAFETY: umask has no memory effects.
-    unsafe { libc::umask(mask as libc::mode_t) as u32 }
-}
-
 /// Lowers the calling thread's priority: it helps, it must not get in the way.
 pub fn lower_priority() {
     // SAFETY: gettid and setpriority have no memory effects; on Linux a thread id is accepted.

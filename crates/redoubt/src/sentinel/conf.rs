@@ -165,7 +165,7 @@ mod tests {
 
     /// Loads a file and options as a start does; returns the ordinary result or the error's text.
     fn start(name: &str, file: &str, options: &str) -> Result<sentinel::SentinelConf, String> {
-        let path = PathBuf::from(std::env::temp_dir()).join(format!("redoubt-conf-{}-{name}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("redoubt-conf-{}-{name}", std::process::id()));
         std::fs::write(&path, file).expect("a temporary file");
         let text = format!("{file}\n{options}");
         let loaded = config_file::load(text.as_bytes(), true).map_err(|error| error.to_string());

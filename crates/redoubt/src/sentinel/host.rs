@@ -109,6 +109,10 @@ impl Host for SentinelHost {
         self.process.now()
     }
 
+    fn mono_us(&self) -> u64 {
+        self.process.mono_us()
+    }
+
     fn save(&self) -> Result<(), String> {
         no_data()
     }

@@ -48,11 +48,11 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
         if node.active_expire.load(Relaxed) && !node.is_replica() && !node.persistence.loading.load(Relaxed) {
             expire(node);
         }
-        if round % 4 == 0 {
+        if round.is_multiple_of(4) {
             node.sample_rates();
             rehash(node);
         }
-        if round % 8 == 0 {
+        if round.is_multiple_of(8) {
             save_points(node, tools);
             node.log.trim();
             tools.note_peak();

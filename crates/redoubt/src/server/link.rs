@@ -6,7 +6,7 @@
 use super::load::{self, LoadHow, LoadReport};
 use crate::io::stream::Stream;
 use crate::io::worker::Shared;
-use crate::log::{NOTICE, WARNING};
+use crate::log::WARNING;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token, Waker};
 use node::{Node, StreamApplier, Worker};
