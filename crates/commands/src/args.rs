@@ -3,6 +3,7 @@
 //! Every function answers a bad argument with the error text that Redis has for it, so that a
 //! command only says which rule holds. Nothing here looks at keys.
 
+use crate::longdouble::LongDouble;
 use crate::{CommandError, Ctx, Env};
 use resp::Args;
 use stdx::{UnixMs, parse_f64, parse_i64};
@@ -52,8 +53,14 @@ pub fn float(arg: &[u8]) -> Result<f64, CommandError> {
 /// The time-out of a blocking command, in seconds with a fraction: the moment when waiting ends,
 /// `None` for ever. Source: redis 7.0 `timeout.c:getTimeoutFromObjectOrReply`.
 pub fn timeout(arg: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
-    let seconds =
-        parse_f64(arg).ok_or(CommandError::new("ERR timeout is not a float or out of range"))?;
+    const NOT_FLOAT: CommandError = CommandError::new("ERR timeout is not a float or out of range");
+    let seconds = match (parse_f64(arg), LongDouble::parse(arg)) {
+        (Some(seconds), _) => seconds,
+        // Too big for a double, but not for the long double that Redis reads it as.
+        (None, Some(LongDouble::Finite { neg, exp: 0.., .. })) if neg => f64::NEG_INFINITY,
+        (None, Some(LongDouble::Finite { exp: 0.., .. })) => f64::INFINITY,
+        _ => return Err(NOT_FLOAT),
+    };
     let ms = seconds * 1000.0;
     if ms > i64::MAX as f64 {
         return Err(CommandError::new("ERR timeout is out of range"));
@@ -211,10 +218,14 @@ pub fn check_string_len(env: &Env, len: usize, more: usize) -> Result<(), Comman
 /// The error for a subcommand that a container does not have, or for a wrong number of arguments.
 /// Source: redis 7.0 `networking.c:addReplySubcommandSyntaxError`.
 pub fn unknown_subcommand(args: &Args<'_>) -> CommandError {
-    let name = String::from_utf8_lossy(args.at(0)).to_ascii_uppercase();
     let sub = args.get(1).unwrap_or_default();
-    let sub = String::from_utf8_lossy(&sub[..sub.len().min(128)]);
-    CommandError::owned(format!("ERR unknown subcommand '{sub}'. Try {name} HELP."))
+    CommandError::quoting(&[
+        b"ERR unknown subcommand '",
+        &sub[..sub.len().min(128)],
+        b"'. Try ",
+        &args.at(0).to_ascii_uppercase(),
+        b" HELP.",
+    ])
 }
 
 /// Writes what a container's HELP prints: its name and lines, and the lines that all have.
@@ -262,6 +273,9 @@ mod tests {
             ("-1", "ERR timeout is negative"),
             ("x", "ERR timeout is not a float or out of range"),
             ("1e300", "ERR timeout is out of range"),
+            ("1e400", "ERR timeout is out of range"),
+            ("-1e400", "ERR timeout is negative"),
+            ("1e5000", "ERR timeout is not a float or out of range"),
         ] {
             assert_eq!(timeout(text.as_bytes(), now).unwrap_err().text(), error);
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The text of an error reply, its code (`ERR`, `WRONGTYPE` …) first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(Cow<'static, str>);
+pub struct CommandError(Cow<'static, [u8]>);
 
 impl CommandError {
     /// The key holds a value of another type.
@@ -36,12 +36,20 @@ impl CommandError {
 
     /// An error with a fixed text.
     pub const fn new(text: &'static str) -> CommandError {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error whose text is made for the case.
     pub fn owned(text: String) -> CommandError {
-        CommandError(Cow::Owned(text))
+        CommandError(Cow::Owned(text.into_bytes()))
+    }
+
+    /// An error that repeats bytes of the client: its parts one after the other, each up to its
+    /// first NUL, since Redis formats such texts as C strings.
+    /// Source: redis 7.0 `networking.c:addReplyErrorFormat`.
+    pub fn quoting(parts: &[&[u8]]) -> CommandError {
+        let c_string = |part: &&[u8]| part.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
+        CommandError(Cow::Owned(parts.iter().filter_map(c_string).flatten().collect()))
     }
 
     /// `ERR wrong number of arguments for 'NAME' command`.
@@ -54,9 +62,17 @@ impl CommandError {
         CommandError::owned(format!("ERR invalid expire time in '{name}' command"))
     }
 
-    /// The whole text.
-    pub fn text(&self) -> &str {
+    /// The whole text, which may repeat bytes of the client.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The text up to the first byte that is no UTF-8: its code always, and mostly everything.
+    pub fn text(&self) -> &str {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&self.0[..error.valid_up_to()]).unwrap_or_default(),
+        }
     }
 }
 
@@ -68,7 +84,7 @@ impl From<WrongType> for CommandError {
 
 impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 

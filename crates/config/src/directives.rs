@@ -313,7 +313,7 @@ directives! {
         timeout: u32 = "timeout", int(0, INT), "0", Runtime, 0, "Seconds after which an idle client is closed; 0 = never.";
         tcp_keepalive: u32 = "tcp-keepalive", int(0, INT), "300", Runtime, 0, "Seconds between TCP keepalive probes; 0 = none.";
         protected_mode: bool = "protected-mode", BOOL, "yes", Runtime, 0, "Without a password, answer only clients of this machine.";
-        bind_source_addr: Text = "bind-source-addr", UNSET, "", Runtime, 0, "Local address of outgoing connections.";
+        bind_source_addr: Text = "bind-source-addr", UNSET, "", Runtime, NO_EFFECT, "Local address of outgoing connections.";
         maxclients: u32 = "maxclients", int(1, u32::MAX as u64), "10000", Runtime, 0, "Most clients at a time.";
         socket_mark_id: u32 = "socket-mark-id", int(0, u32::MAX as u64), "0", AtStart, NO_EFFECT, "Firewall mark of listening sockets; 0 = none.";
         client_query_buffer_limit: u64 = "client-query-buffer-limit", memory(MB, LONG), "1gb", Runtime, 0, "Longest request that is not yet complete.";
@@ -365,7 +365,7 @@ directives! {
         crash_memcheck_enabled: bool = "crash-memcheck-enabled", BOOL, "yes", Runtime, NO_EFFECT, "Test memory after a crash.";
         use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN | NO_EFFECT, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
-        shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
+        shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, NO_EFFECT, "Seconds that a shutdown waits for lagging replicas.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
         shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGTERM ends the server.";
         oom_score_adj: OomScoreAdj = "oom-score-adj", CHOICE, "no", Runtime, NO_EFFECT, "Whether to set the kernel's out-of-memory score.";
@@ -377,9 +377,9 @@ directives! {
         bgsave_cpulist: Text = "bgsave_cpulist", UNSET, "", AtStart, NO_EFFECT, "CPUs of the background save.";
         ignore_warnings: Text = "ignore-warnings", TEXT, "", Runtime, NO_EFFECT, "Warnings at start to leave out.";
         locale_collate: Text = "locale-collate", TEXT, "", Runtime, NO_EFFECT, "Locale of SORT ALPHA (since 7.2).";
-        hz: u32 = "hz", Kind::Capped(1, 500), "10", Runtime, 0, "Runs of the periodic work per second.";
+        hz: u32 = "hz", Kind::Capped(1, 500), "10", Runtime, NO_EFFECT, "Runs of the periodic work per second.";
         dynamic_hz: bool = "dynamic-hz", BOOL, "yes", Runtime, NO_EFFECT, "More runs of the periodic work with many clients.";
-        active_expire_effort: u32 = "active-expire-effort", int(1, 10), "1", Runtime, 0, "How hard to look for expired keys.";
+        active_expire_effort: u32 = "active-expire-effort", int(1, 10), "1", Runtime, NO_EFFECT, "How hard to look for expired keys.";
         activerehashing: bool = "activerehashing", BOOL, "yes", Runtime, NO_EFFECT, "Rehash in idle time; tables here grow without it.";
         busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", Runtime, NO_EFFECT, "Milliseconds after which a script makes others get -BUSY.";
         lua_enable_deprecated_api: bool = "lua-enable-deprecated-api", BOOL, "no", AtStart, HIDDEN | NO_EFFECT, "Keep removed functions of the Lua interface.";
@@ -397,15 +397,15 @@ directives! {
     }
     "Memory" {
         maxmemory: u64 = "maxmemory", memory(0, u64::MAX), "0", Runtime, 0, "Bytes of data; 0 = no limit.";
-        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", CHOICE, "noeviction", Runtime, 0, "What goes when `maxmemory` is reached.";
-        maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
+        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", CHOICE, "noeviction", Runtime, NO_EFFECT, "What goes when `maxmemory` is reached.";
+        maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, NO_EFFECT, "Keys looked at for one eviction.";
         maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, NO_EFFECT, "How long one eviction may take.";
         maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, NO_EFFECT, "Memory of all clients together; 0 = no limit.";
         snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
-        lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
-        lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
+        lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, NO_EFFECT, "Slope of the frequency counter.";
+        lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, NO_EFFECT, "Minutes in which the frequency counter falls by one.";
         lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, NO_EFFECT, "Free evicted values in the background.";
-        lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", BOOL, "no", Runtime, NO_EFFECT, "Free expired values in the background; replicate UNLINK instead of DEL.";
+        lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", BOOL, "no", Runtime, 0, "Free expired values in the background; replicate UNLINK instead of DEL.";
         lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", BOOL, "no", Runtime, NO_EFFECT, "Free overwritten values in the background.";
         lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", BOOL, "no", Runtime, NO_EFFECT, "DEL works as UNLINK.";
         lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", BOOL, "no", Runtime, NO_EFFECT, "FLUSHALL and FLUSHDB work as with ASYNC.";
@@ -424,9 +424,9 @@ directives! {
         rdbcompression: bool = "rdbcompression", BOOL, "yes", Runtime, 0, "Compress strings in RDB files.";
         rdbchecksum: bool = "rdbchecksum", BOOL, "yes", AtStart, 0, "Checksum at the end of RDB files.";
         dbfilename: Text = "dbfilename", checked(checks::dbfilename), "dump.rdb", Protected, 0, "Name of the RDB file in `dir`.";
-        rdb_del_sync_files: bool = "rdb-del-sync-files", BOOL, "no", Runtime, NO_EFFECT, "Remove RDB files that only replication needed.";
+        rdb_del_sync_files: bool = "rdb-del-sync-files", BOOL, "no", Runtime, 0, "Remove RDB files that only replication needed.";
         rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", BOOL, "yes", Runtime, NO_EFFECT, "Sync while saving, not only at the end.";
-        rdb_key_save_delay: i32 = "rdb-key-save-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Microseconds to wait after each saved key (tests).";
+        rdb_key_save_delay: i32 = "rdb-key-save-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN, "Microseconds to wait after each saved key (tests).";
         key_load_delay: i32 = "key-load-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Microseconds to wait after each loaded key (tests).";
         loading_process_events_interval_bytes: u32 = "loading-process-events-interval-bytes", int(1024, INT), "2097152", Runtime, HIDDEN | NO_EFFECT, "How often loading lets clients be served.";
     }
@@ -451,7 +451,7 @@ directives! {
         replica_serve_stale_data: bool = "replica-serve-stale-data" | "slave-serve-stale-data", BOOL, "yes", Runtime, 0, "Answer reads without a link to the master.";
         replica_read_only: bool = "replica-read-only" | "slave-read-only", BOOL, "yes", Runtime, 0, "Replicas refuse writes.";
         replica_lazy_flush: bool = "replica-lazy-flush" | "slave-lazy-flush", BOOL, "no", Runtime, NO_EFFECT, "Free old data in the background before a full sync.";
-        replica_ignore_maxmemory: bool = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", BOOL, "yes", Runtime, 0, "Replicas don't evict.";
+        replica_ignore_maxmemory: bool = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", BOOL, "yes", Runtime, NO_EFFECT, "Replicas don't evict.";
         replica_ignore_disk_write_errors: bool = "replica-ignore-disk-write-errors", BOOL, "no", Runtime, NO_EFFECT, "Replicas go on when they can't write to disk.";
         replica_priority: u32 = "replica-priority" | "slave-priority", int(0, INT), "100", Runtime, 0, "Lowest is promoted first; 0 = never.";
         replica_announced: bool = "replica-announced", BOOL, "yes", Runtime, 0, "Whether sentinels list this replica.";
@@ -463,8 +463,8 @@ directives! {
         repl_ping_replica_period: u32 = "repl-ping-replica-period" | "repl-ping-slave-period", int(1, INT), "10", Runtime, 0, "Seconds between PINGs to replicas.";
         repl_backlog_size: u64 = "repl-backlog-size", Kind::MemoryRaised(16 << 10, LONG), "1mb", Runtime, 0, "Bytes of the stream kept for partial syncs.";
         repl_backlog_ttl: u64 = "repl-backlog-ttl", int(0, LONG), "3600", Runtime, 0, "Seconds without replicas after which the backlog is freed; 0 = never.";
-        repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", BOOL, "no", Runtime, 0, "Fewer, larger packets to replicas.";
-        repl_diskless_sync: bool = "repl-diskless-sync", BOOL, "yes", Runtime, NO_EFFECT, "Full syncs without a file; here always.";
+        repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", BOOL, "no", Runtime, NO_EFFECT, "Fewer, larger packets to replicas.";
+        repl_diskless_sync: bool = "repl-diskless-sync", BOOL, "yes", Runtime, 0, "Full syncs are sent while they are made, without a file.";
         repl_diskless_sync_delay: u32 = "repl-diskless-sync-delay", int(0, INT), "5", Runtime, 0, "Seconds that a full sync waits for more replicas.";
         repl_diskless_sync_max_replicas: u32 = "repl-diskless-sync-max-replicas", int(0, INT), "0", Runtime, 0, "So many waiting replicas end the delay; 0 = no such number.";
         repl_diskless_load: ReplDisklessLoad = "repl-diskless-load", CHOICE, "disabled", Runtime, NO_EFFECT, "Load a full sync straight from the link.";

@@ -505,7 +505,7 @@ fn secrets_are_masked() {
 
 #[test]
 fn without_effect() {
-    let config = load_ok("activedefrag yes\nport 1\nhz 20\nactiverehashing yes\n").config;
+    let config = load_ok("activedefrag yes\nport 1\ntimeout 20\nactiverehashing yes\n").config;
     let names: Vec<&str> = config.without_effect().iter().map(|row| row.name).collect();
     assert_eq!(names, ["activedefrag"]);
 }

@@ -124,7 +124,7 @@ impl Node {
             multi.aborted = true;
         }
         self.stats.count_error(error.text());
-        reply.error(error.text());
+        reply.error_bytes(error.bytes());
         Next::Continue
     }
 
@@ -154,6 +154,9 @@ impl Node {
         let is_write = flags.intersects(Flags::WRITE);
         let may_replicate = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
         let replica = self.is_replica();
+        if flags.contains(Flags::DENYOOM) && !replica && self.over_maxmemory.load(Relaxed) {
+            return Admission::refuse("OOM command not allowed when used memory > 'maxmemory'.");
+        }
         if is_write
             && !replica
             && let Some(error) = self.refuse_writes(config)
@@ -301,12 +304,22 @@ impl Node {
         let start_us = worker.now.mono_us;
         let from_master = session.info.master.load(Relaxed);
         if command.spec.name == "exec" {
-            let next = self.execute_transaction(worker, session, reply, from_master);
+            let next = self.execute_transaction(worker, session, command, args, reply, from_master);
             self.account(worker, session, command, args, start_us, false);
             return next;
         }
+        let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
         let mut keys = self.hold_for(session.db, command, place, args, options);
+        if !from_master && self.is_replica() != replica {
+            // The role changed between admission and the locks; under them it stays.
+            drop(keys);
+            return match self.admit(worker, session, command, args) {
+                Admission::Run => self.execute(worker, session, command, place, args, reply),
+                Admission::Held => Next::Held,
+                Admission::Refuse(error) => self.refuse(session, Some(command), &error, reply),
+            };
+        }
         let mark = reply.mark();
         let outcome = self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
         let mut failed = false;
@@ -325,7 +338,7 @@ impl Node {
                 failed = true;
                 reply.rewind(mark);
                 self.stats.count_error(error.text());
-                reply.error(error.text());
+                reply.error_bytes(error.bytes());
                 Next::Continue
             }
         };
@@ -451,14 +464,22 @@ impl Node {
                 self.settle(worker, 0, &mut pushes, keys, &args, &Effect::None, from_master);
                 reply.rewind(Reply::default().mark());
                 self.stats.count_error(error.text());
-                reply.error(error.text());
+                reply.error_bytes(error.bytes());
             }
         }
         true
     }
 
     /// EXEC: all queued commands under all their stripes, as one record.
-    fn execute_transaction(&self, worker: &mut Worker, session: &mut Session, reply: &mut Reply, from_master: bool) -> Next {
+    fn execute_transaction(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        exec: CommandRef,
+        args: &Args<'_>,
+        reply: &mut Reply,
+        from_master: bool,
+    ) -> Next {
         let Some(multi) = session.multi.take() else {
             reply.error("ERR EXEC without MULTI");
             self.stats.count_error("ERR");
@@ -471,8 +492,18 @@ impl Node {
             reply.error(text);
             return Next::Continue;
         }
+        let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
         let mut keys = Keys::new(self.keyspace.hold(self.transaction_mask(&multi)), session.db, options);
+        if !from_master && self.is_replica() != replica {
+            drop(keys);
+            session.multi = Some(multi);
+            return match self.admit(worker, session, exec, args) {
+                Admission::Run => self.execute_transaction(worker, session, exec, args, reply, from_master),
+                Admission::Held => Next::Held,
+                Admission::Refuse(error) => self.refuse(session, Some(exec), &error, reply),
+            };
+        }
         if crate::command::transactions::watched_key_changed(session, &mut keys) {
             drop(keys);
             crate::command::transactions::end(self, session);
@@ -494,7 +525,7 @@ impl Node {
                 Err(error) => {
                     reply.rewind(mark);
                     self.stats.count_error(error.text());
-                    reply.error(error.text());
+                    reply.error_bytes(error.bytes());
                 }
             }
             self.account(worker, session, command, &args, start_us, failed);

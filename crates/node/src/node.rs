@@ -129,6 +129,8 @@ pub struct Node {
     pub pause_until: AtomicI64,
     /// Only writes are held back.
     pub pause_writes_only: AtomicBool,
+    /// More memory is in use than `maxmemory` allows; see [`Node::check_memory`].
+    pub over_maxmemory: AtomicBool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON.
@@ -191,6 +193,7 @@ impl Node {
             repl: crate::serve::Repl::default(),
             pause_until: AtomicI64::new(0),
             pause_writes_only: AtomicBool::new(false),
+            over_maxmemory: AtomicBool::new(false),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
             quicklist_packed_threshold: AtomicUsize::new(1 << 30),
@@ -213,6 +216,15 @@ impl Node {
         let packed = self.quicklist_packed_threshold.load(Ordering::Relaxed);
         self.settings.store(Arc::new(derive_settings(config, packed)));
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Compares the memory in use with `maxmemory`. Beyond it, commands that may need memory are
+    /// refused whatever `maxmemory-policy` says, until eviction exists. Memory that a snapshot or
+    /// the log holds counts, as long as it is not known apart.
+    pub fn check_memory(&self) {
+        let max = self.settings.load().config.maxmemory;
+        let over = max > 0 && self.host.facts().used_memory > max;
+        self.over_maxmemory.store(over, Ordering::Relaxed);
     }
 
     /// Follows a master.

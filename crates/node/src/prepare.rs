@@ -69,11 +69,13 @@ impl Node {
         let Some(container) = registry().find(args.at(0)).filter(|command| self.has_command(command)) else {
             return unknown_command(args);
         };
-        let name = String::from_utf8_lossy(&args.at(1)[..args.at(1).len().min(128)]).into_owned();
-        CommandError::owned(format!(
-            "ERR unknown subcommand '{name}'. Try {} HELP.",
-            container.spec.name.to_ascii_uppercase()
-        ))
+        CommandError::quoting(&[
+            b"ERR unknown subcommand '",
+            &args.at(1)[..args.at(1).len().min(128)],
+            b"'. Try ",
+            container.spec.name.to_ascii_uppercase().as_bytes(),
+            b" HELP.",
+        ])
     }
 }
 
@@ -86,13 +88,15 @@ fn unknown_command(args: &Args<'_>) -> CommandError {
         }
         let left = 128 - shown.len();
         shown.push(b'\'');
-        shown.extend_from_slice(&arg[..arg.len().min(left)]);
+        // As a C string: up to the first NUL.
+        shown.extend(arg.iter().take(left).take_while(|byte| **byte != 0));
         shown.extend_from_slice(b"' ");
     }
     let name = args.at(0);
-    CommandError::owned(format!(
-        "ERR unknown command '{}', with args beginning with: {}",
-        String::from_utf8_lossy(&name[..name.len().min(128)]),
-        String::from_utf8_lossy(&shown)
-    ))
+    CommandError::quoting(&[
+        b"ERR unknown command '",
+        &name[..name.len().min(128)],
+        b"', with args beginning with: ",
+        &shown,
+    ])
 }

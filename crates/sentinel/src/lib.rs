@@ -11,7 +11,9 @@
 //!    [`SentinelConf::ordinary`] (port, bind, logfile, requirepass, …), check that every path of
 //!    [`SentinelConf::scripts`] is executable and that the file can be written, then build
 //!    [`Sentinel::new`] with a seed and a run id from the operating system's random source (the run
-//!    id is used only when the file has none).
+//!    id is used only when the file has none). A file without `sentinel myid` counts as lost state:
+//!    such a sentinel gives no vote for ten seconds after it has met another. Whoever starts a whole
+//!    group anew and wants failovers at once writes a `sentinel myid` of its own into each file.
 //! 2. **Drain.** After *every* call (`new`, `handle_input`, `handle_timeout`, `command`) take
 //!    [`Sentinel::poll_output`] until it is empty and carry the outputs out in the order given.
 //! 3. **Inputs before time-outs.** After waking up, deliver everything that has arrived (bytes,
@@ -24,7 +26,9 @@
 //!    `tls-replication yes`) and report `Connected`, with the local address, or `ConnectFailed`.
 //!    Say honestly *how* a connection ended: `Fin` and `Reset` came from the other side and may be
 //!    proof of its death, `Error` is anything else. After [`Output::Close`] forget the id: nothing
-//!    about it is to be reported any more. Never connect or retry on your own.
+//!    about it is to be reported any more. Never connect or retry on your own. With TLS,
+//!    `Connected` means that TCP stands: a server that is slow with its handshake is alive, and must
+//!    not be taken for one that does not answer.
 //! 6. **Send** writes go out in order on their connection; two `Send`s in a row for one connection
 //!    may be one write. No `Send` needs to wait for the disk: the machine holds back whatever
 //!    promises something until its `Persisted` has come.

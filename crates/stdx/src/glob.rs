@@ -8,7 +8,12 @@
 ///
 /// `*` any bytes, `?` one byte, `[abc]`, `[a-c]`, `[^a]` one byte out of a set, `\x` the byte `x`.
 /// A set that is not closed ends with the pattern; a lone backslash at the end stands for itself.
+///
+/// Redis's oddity is kept: nothing but the empty pattern matches the empty text, not even `*`.
 pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut p, mut t) = (0, 0);
     // Where to go on if the rest fails: after the last star, with one more byte taken by it.
     let mut retry: Option<(usize, usize)> = None;
@@ -105,7 +110,8 @@ mod tests {
             ("", "", true),
             ("", "a", false),
             ("a", "", false),
-            ("*", "", true),
+            ("*", "", false),
+            ("**", "", false),
             ("*", "anything", true),
             ("a*", "abc", true),
             ("*c", "abc", true),

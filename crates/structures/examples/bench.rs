@@ -187,7 +187,8 @@ fn worst() {
         let top: Vec<u32> = times.iter().take(6).map(|ns| ns / 1000).collect();
         println!("{name}: worst {top:?} us of CPU; above 100 us: {over}");
     };
-    let mut times = Vec::with_capacity(N as usize);
+    let mut times = vec![0; N as usize];
+    times.clear();
     for i in 0..N {
         let key = key(&mut k, i);
         let hash = hash_bytes(key);
@@ -219,6 +220,15 @@ fn worst() {
         removed.push(entry);
     }
     report("10 M removals", &mut times);
+    times.clear();
+    removed.clear();
+    for i in 0..N {
+        let key = key(&mut k, i);
+        let start = cpu_ns();
+        removed.push(Some(Entry::new_str(key, b"x", None)));
+        times.push((cpu_ns() - start) as u32);
+    }
+    report("10 M entries without a table", &mut times);
     times.clear();
     for _ in 0..N {
         let start = cpu_ns();

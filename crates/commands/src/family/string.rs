@@ -3,6 +3,7 @@
 //! A string that is a canonical integer is stored as one (`structures::StrRef::Int`); what writes a
 //! part of a string or appends to it turns it into bytes first, as in Redis.
 
+mod lcs;
 mod number;
 mod range;
 mod value;
@@ -25,6 +26,7 @@ pub const TABLE: &[&Command<DataFn>] = &[
     &value::MGET,
     &value::MSET,
     &value::MSETNX,
+    &lcs::LCS,
     &range::APPEND,
     &range::STRLEN,
     &range::GETRANGE,

@@ -99,15 +99,14 @@ const SETINFO: Command<NodeFn> = Command::new(
 
 /// Source: redis 7.2 `networking.c:clientSetinfoCommand`.
 fn setinfo(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    let option = String::from_utf8_lossy(args.at(2)).into_owned();
+    let option = args.at(2);
     let is_name = args.is(2, "lib-name");
     if !is_name && !args.is(2, "lib-ver") {
-        return Err(CommandError::owned(format!("ERR Unrecognized option '{option}'")));
+        return Err(CommandError::quoting(&[b"ERR Unrecognized option '", option, b"'"]));
     }
     let value = valid_name(args.at(3)).map_err(|_| {
-        CommandError::owned(format!(
-            "ERR {option} cannot contain spaces, newlines or special characters."
-        ))
+        const REST: &[u8] = b" cannot contain spaces, newlines or special characters.";
+        CommandError::quoting(&[b"ERR ", option, REST])
     })?;
     let mut names = lock(&cx.session.info.names);
     *(if is_name { &mut names.lib_name } else { &mut names.lib_ver }) = value;
@@ -186,10 +185,7 @@ fn client_kind(word: &[u8]) -> std::result::Result<ClientKind, CommandError> {
         b"slave" | b"replica" => Ok(ClientKind::Replica),
         b"pubsub" => Ok(ClientKind::Pubsub),
         b"master" => Ok(ClientKind::Master),
-        _ => Err(CommandError::owned(format!(
-            "ERR Unknown client type '{}'",
-            String::from_utf8_lossy(word)
-        ))),
+        _ => Err(CommandError::quoting(&[b"ERR Unknown client type '", word, b"'"])),
     }
 }
 
@@ -255,8 +251,7 @@ impl<'a> KillFilter<'a> {
         } else if args.is(at, "user") {
             // Until there are ACL users, there is one.
             if value != b"default" {
-                let name = String::from_utf8_lossy(value);
-                return Err(CommandError::owned(format!("ERR No such user '{name}'")));
+                return Err(CommandError::quoting(&[b"ERR No such user '", value, b"'"]));
             }
             self.user = Some(value);
         } else if args.is(at, "maxage") {

@@ -56,9 +56,7 @@ pub const SELECT: Command<NodeFn> = Command::new(
 );
 
 fn select(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    let index = stdx::parse_i64(args.at(1))
-        .filter(|n| i32::try_from(*n).is_ok())
-        .ok_or(CommandError::new("ERR value is not an integer or out of range"))?;
+    let index = commands::args::int_between(args.at(1), i64::from(i32::MIN), i64::from(i32::MAX))?;
     if cx.node.settings.load().config.cluster_enabled && index != 0 {
         return Err(CommandError::new("ERR SELECT is not allowed in cluster mode"));
     }
@@ -174,8 +172,7 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             name = Some(valid_name(args.at(at + 1))?);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(args.at(at)).into_owned();
-            return Err(CommandError::owned(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::quoting(&[b"ERR Syntax error in HELLO option '", args.at(at), b"'"]));
         }
     }
     if let Some((user, password)) = login {

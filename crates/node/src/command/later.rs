@@ -33,7 +33,6 @@ const BITS_GEO_SORT: &[&str] = &[
     "geosearchstore",
     "sort",
     "sort_ro",
-    "lcs",
 ];
 
 /// Streams.

@@ -38,8 +38,11 @@ pub(crate) fn help(reply: &mut resp::Reply, command: &str, lines: &[&str]) {
 
 /// `ERR unknown subcommand or wrong number of arguments for 'x'. Try COMMAND HELP.`
 pub(crate) fn subcommand_error(args: &resp::Args<'_>, command: &str) -> commands::CommandError {
-    let name = String::from_utf8_lossy(args.get(1).unwrap_or_default()).into_owned();
-    commands::CommandError::owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {command} HELP."
-    ))
+    commands::CommandError::quoting(&[
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        args.get(1).unwrap_or_default(),
+        b"'. Try ",
+        command.as_bytes(),
+        b" HELP.",
+    ])
 }

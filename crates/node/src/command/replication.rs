@@ -215,6 +215,7 @@ impl Node {
 
     /// `replicaof` in the configuration follows the role, so that CONFIG REWRITE keeps it.
     fn settings_of_role(&self, master: Option<(&str, u16)>) {
+        let _one_at_a_time = crate::lock(&self.config_lock);
         let mut config = self.settings.load().config.clone();
         config.replicaof = master.map(|(host, port)| config::HostPort { host: host.to_string(), port });
         self.set_config(config);

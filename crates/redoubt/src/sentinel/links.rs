@@ -119,7 +119,8 @@ impl Link {
     fn read(&mut self, buffer: &mut [u8]) -> Seen {
         loop {
             return match self.stream.read(buffer) {
-                Ok(0) => Seen::Closed(CloseReason::Fin),
+                // A reset that a write was told of is an end like any other for the reads after it.
+                Ok(0) => Seen::Closed(self.broken.unwrap_or(CloseReason::Fin)),
                 Ok(n) => Seen::Bytes(n),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => match self.broken {

@@ -48,6 +48,9 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
         if node.active_expire.load(Relaxed) && !node.is_replica() && !node.persistence.loading.load(Relaxed) {
             expire(node);
         }
+        if node.settings.load().config.maxmemory > 0 {
+            node.check_memory();
+        }
         if round.is_multiple_of(4) {
             node.sample_rates();
             rehash(node);

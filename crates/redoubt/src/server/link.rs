@@ -125,6 +125,7 @@ impl LinkDriver {
                 }
             }
             self.take_helped(&node);
+            self.close_if_killed(&node);
             if node.repl.link().wants_read() {
                 self.read(&node);
             }
@@ -369,6 +370,16 @@ impl LinkDriver {
         }
         if std::mem::take(&mut applier.ack_wanted) {
             node.repl.link().handle_input(self.worker.now.mono(), ReplicaInput::AckRequested);
+        }
+    }
+
+    /// CLIENT KILL of the master's link closes it; it is then connected again.
+    fn close_if_killed(&mut self, node: &Node) {
+        if self.applier.as_ref().is_some_and(StreamApplier::is_killed) {
+            let link = node.repl.link().link();
+            self.close_connection(node);
+            let now = self.worker.now.mono();
+            node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "killed by a client" });
         }
     }
 

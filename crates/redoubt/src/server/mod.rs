@@ -47,8 +47,8 @@ pub fn run(loaded: Loaded, file: ConfigFile) -> ExitCode {
 /// Everything up to the first request. Comes back only with an error.
 fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     let started = Instant::now();
+    refuse_unsupported(&loaded)?;
     let mut config = loaded.config;
-    refuse_unsupported(&config)?;
     greet(&file);
     raise_limits(&mut config);
     let workers = worker_count(&config);
@@ -153,7 +153,17 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
 }
 
 /// What can't work yet must not seem to.
-fn refuse_unsupported(config: &Config) -> Result<(), String> {
+fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
+    let config = &loaded.config;
+    if let Some(line) = loaded.renames.first() {
+        return Err(format!(
+            "Fatal error: `rename-command` is not supported yet (line {}); a command that you meant to hide would stay.",
+            line.number
+        ));
+    }
+    if !loaded.users.is_empty() || config.aclfile.non_empty().is_some() {
+        return Err("Fatal error: ACL users (`user`, `aclfile`) are not supported yet; use `requirepass`.".into());
+    }
     if config.appendonly {
         return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());
     }

@@ -59,6 +59,35 @@ impl Entry {
         }
     }
 
+    /// Replaces the value by a string that is kept as text even where it is an integer; keeps the
+    /// stamp.
+    pub fn set_text(&mut self, text: &[u8]) {
+        let content = if self.shape().embeds(text.len()) {
+            Content::Embedded(text, false)
+        } else if text.len() <= RAW_MAX {
+            Content::Raw(ThinStr::from_slice(text), false)
+        } else {
+            Content::Paged(Box::new(PagedStr::from_bytes(text)))
+        };
+        self.replace(content, self.stamp());
+    }
+
+    /// A copy of this string under another key: same stamp, same encoding.
+    pub fn str_twin(&self, key: &[u8]) -> Entry {
+        let grown = self.head().flags & GROWN != 0;
+        let embeds = |len: usize| Shape { key_len: key.len(), ..self.shape() }.embeds(len);
+        let content = match self.value() {
+            ValueRef::Str(StrRef::Int(value)) => Content::Int(value),
+            ValueRef::Str(StrRef::Bytes(bytes)) if embeds(bytes.len()) => {
+                Content::Embedded(bytes, grown)
+            }
+            ValueRef::Str(StrRef::Bytes(bytes)) => Content::Raw(ThinStr::from_slice(bytes), grown),
+            ValueRef::Str(StrRef::Paged(paged)) => Content::Paged(Box::new(paged.clone())),
+            _ => unreachable!("the caller has checked that this is a string"),
+        };
+        Entry::build(key, content, self.stamp())
+    }
+
     /// Length of the string.
     pub fn str_len(&self) -> usize {
         match self.value() {

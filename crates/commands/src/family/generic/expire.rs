@@ -66,8 +66,7 @@ impl Conditions {
                 b"gt" => c.gt = true,
                 b"lt" => c.lt = true,
                 _ => {
-                    let text = String::from_utf8_lossy(arg);
-                    return Err(CommandError::owned(format!("ERR Unsupported option {text}")));
+                    return Err(CommandError::quoting(&[b"ERR Unsupported option ", arg]));
                 }
             }
         }

@@ -37,7 +37,7 @@ const TIGHT: Limits = Limits {
 /// A copy of an entry under another key: same value, same encoding, same expiry time.
 pub(super) fn twin(entry: &Entry, key: &[u8], limits: &Limits) -> Entry {
     let value = match entry.value() {
-        ValueRef::Str(text) => return text.with(|text| Entry::new_str(key, text, entry.stamp())),
+        ValueRef::Str(_) => return entry.str_twin(key),
         ValueRef::List(list) => Value::List(Box::new(twin_list(list, limits))),
         ValueRef::Set(set) => Value::Set(Box::new(twin_set(set))),
         ValueRef::Hash(hash) => Value::Hash(Box::new(twin_hash(hash))),

@@ -102,6 +102,12 @@ fn incrbyfloat(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let by = LongDouble::parse(args.at(2)).ok_or(CommandError::NOT_FLOAT)?;
     let sum = old.add(by).ok_or(NAN_OR_INF)?.to_text();
     ctx.keys.set_string(key, &sum, SetTtl::Keep);
+    if !sum.contains(&b'.')
+        && let Some(entry) = ctx.keys.write(key)
+    {
+        // Redis keeps this result as text even where it is a whole number (OBJECT ENCODING tells).
+        entry.set_text(&sum);
+    }
     ctx.keys.modified(EventClass::STRING, "incrbyfloat", key);
     ctx.reply.bulk(&sum);
     // The result and not the increment: whoever replays it may compute with other precision.
