@@ -659,6 +659,10 @@ class Group:
             if sentinel.alive():
                 wait_until(lambda: self._knows_all(sentinel), f"{sentinel.name} knows the group", timeout)
 
+    def wait_voting(self):
+        """A sentinel that starts without any state takes part in no failover for its first ten seconds."""
+        time.sleep(10.5)
+
     def _knows_all(self, sentinel):
         state = sentinel.master_state(self.name)
         return (

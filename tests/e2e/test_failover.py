@@ -131,6 +131,7 @@ def test_events_reach_subscribers(world):
 def test_manual_failover_asks_nobody(world):
     group = world.group([PRODUCT] * 3, [PRODUCT] * 3)
     old = group.data[0]
+    group.wait_voting()
     leader = group.sentinels[1]
     mark = leader.log_mark()
     assert leader.cmd("SENTINEL", "FAILOVER", "mymaster") == "OK"

@@ -115,6 +115,7 @@ def elect(world, leader_at, data=None):
     for at, sentinel in enumerate(group.sentinels):
         # The quorum is each sentinel's own: 4 of 3 never suffices, so only the chosen one starts a failover; all answer and vote.
         assert sentinel.cmd("SENTINEL", "SET", "mymaster", "quorum", 2 if at == leader_at else 4) == "OK"
+    group.wait_voting()
     writer = world.background(Writer(group))
     writer.wait_writes()
     old = group.data[0]

@@ -158,6 +158,7 @@ def test_crash_grace_zero_waits_for_down_after(world):
 @pytest.mark.redoubt_only
 def test_proof_of_death_does_not_wait_for_down_after(world):
     group = world.group([PRODUCT] * 3, [PRODUCT] * 3, down_after=60000)
+    group.wait_voting()
     old = group.data[0]
     old.kill9()
     # Ten times the bound of half a second; down-after is a minute.

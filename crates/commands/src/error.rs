@@ -9,9 +9,8 @@ pub struct CommandError(Cow<'static, [u8]>);
 
 impl CommandError {
     /// The key holds a value of another type.
-    pub const WRONG_TYPE: CommandError = CommandError::new(
-        "WRONGTYPE Operation against a key holding the wrong kind of value",
-    );
+    pub const WRONG_TYPE: CommandError =
+        CommandError::new("WRONGTYPE Operation against a key holding the wrong kind of value");
     /// The arguments make no sense together.
     pub const SYNTAX: CommandError = CommandError::new("ERR syntax error");
     /// An argument that should be a 64-bit integer is not.

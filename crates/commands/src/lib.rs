@@ -24,8 +24,8 @@ pub mod mem;
 pub use ctx::{Block, CommandResult, Ctx, Effect, Env};
 pub use error::CommandError;
 pub use spec::{
-    AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, Group, KeyFlags, KeySpec,
-    KeyList, at, each, keynum, keys_of, span, upto_last,
+    AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, Group, KeyFlags, KeyList,
+    KeySpec, at, each, keynum, keys_of, span, upto_last,
 };
 
 /// Every data command.

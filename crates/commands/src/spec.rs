@@ -197,7 +197,12 @@ pub const fn each(index: usize, flags: KeyFlags) -> KeySpec {
 
 /// Keys from `index` on, up to `last` (relative, negative from the end), one in `step`.
 pub const fn span(index: usize, last: i32, step: usize, flags: KeyFlags) -> KeySpec {
-    KeySpec { begin: Begin::Index(index), find: Find::Range { last, step, limit: 0 }, flags, notes: "" }
+    KeySpec {
+        begin: Begin::Index(index),
+        find: Find::Range { last, step, limit: 0 },
+        flags,
+        notes: "",
+    }
 }
 
 /// Keys from `index` to the last argument but one.
@@ -207,7 +212,12 @@ pub const fn upto_last(index: usize, flags: KeyFlags) -> KeySpec {
 
 /// Argument `index` holds the number of keys that follow it.
 pub const fn keynum(index: usize, flags: KeyFlags) -> KeySpec {
-    KeySpec { begin: Begin::Index(index), find: Find::KeyNum { at: 0, first: 1, step: 1 }, flags, notes: "" }
+    KeySpec {
+        begin: Begin::Index(index),
+        find: Find::KeyNum { at: 0, first: 1, step: 1 },
+        flags,
+        notes: "",
+    }
 }
 
 impl KeySpec {
@@ -379,7 +389,11 @@ impl CommandSpec {
     }
 
     /// Marks it deprecated.
-    pub const fn deprecated(mut self, since: &'static str, replacement: &'static str) -> CommandSpec {
+    pub const fn deprecated(
+        mut self,
+        since: &'static str,
+        replacement: &'static str,
+    ) -> CommandSpec {
         self.deprecated = Some((since, replacement));
         self
     }
@@ -449,7 +463,10 @@ impl CommandSpec {
     pub fn movable_keys(&self) -> bool {
         self.flags.contains(Flags::MOVABLE_KEYS)
             || self.keys.iter().any(|spec| {
-                !matches!((spec.begin, spec.find), (Begin::Index(_), Find::Range { limit: 0 | 1, .. }))
+                !matches!(
+                    (spec.begin, spec.find),
+                    (Begin::Index(_), Find::Range { limit: 0 | 1, .. })
+                )
             })
     }
 }
@@ -475,7 +492,11 @@ impl<F> Command<F> {
     }
 
     /// A container of subcommands.
-    pub const fn container(spec: CommandSpec, run: F, subcommands: &'static [&'static Command<F>]) -> Command<F> {
+    pub const fn container(
+        spec: CommandSpec,
+        run: F,
+        subcommands: &'static [&'static Command<F>],
+    ) -> Command<F> {
         Command { spec, run, subcommands }
     }
 }

@@ -78,7 +78,12 @@ impl DbStripe {
 
     /// The entry, for writing.
     #[inline]
-    pub(crate) fn get_write(&mut self, hash: u64, key: &[u8], pass: &mut Option<StripePass>) -> Option<&mut Entry> {
+    pub(crate) fn get_write(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        pass: &mut Option<StripePass>,
+    ) -> Option<&mut Entry> {
         let entry = self.table.get_mut(hash, key)?;
         if let (Some(stripe), Some(table)) = (pass, &self.pass)
             && !table.reached(hash)
@@ -101,7 +106,12 @@ impl DbStripe {
     }
 
     /// Takes an entry out.
-    pub(crate) fn remove(&mut self, hash: u64, key: &[u8], pass: &mut Option<StripePass>) -> Option<Entry> {
+    pub(crate) fn remove(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        pass: &mut Option<StripePass>,
+    ) -> Option<Entry> {
         let mut entry = self.table.remove(hash, key)?;
         self.after_removal(hash, &mut entry, pass);
         Some(entry)
@@ -121,7 +131,13 @@ impl DbStripe {
     }
 
     /// Sets or clears the expiry time of an entry; true if the key is there.
-    pub(crate) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>, pass: &mut Option<StripePass>) -> bool {
+    pub(crate) fn set_expire(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        at: Option<i64>,
+        pass: &mut Option<StripePass>,
+    ) -> bool {
         let Some(entry) = self.get_write(hash, key, pass) else { return false };
         let old = entry.stamp();
         entry.set_stamp(at);
@@ -183,7 +199,12 @@ impl DbStripe {
 
     /// Removes the keys of one due note of the index whose time is at or before `now` into `out`;
     /// keys that live longer are noted again. False when nothing is due.
-    pub(crate) fn expire_one(&mut self, now: i64, pass: &mut Option<StripePass>, out: &mut Vec<Entry>) -> bool {
+    pub(crate) fn expire_one(
+        &mut self,
+        now: i64,
+        pass: &mut Option<StripePass>,
+        out: &mut Vec<Entry>,
+    ) -> bool {
         let Some(low) = self.expires.pop_due(now) else { return false };
         let before = out.len();
         let mut again: Vec<(i64, u64)> = Vec::new();

@@ -124,7 +124,8 @@ impl<'a> Keys<'a> {
         let (hash, stripe) = self.locate(key);
         let db = &stripe.dbs[db];
         // Where no key has a time, the caller's own lookup is the only one.
-        let due = db.volatile != 0 && db.get(hash, key).and_then(Entry::stamp).is_some_and(|at| at <= now);
+        let due = db.volatile != 0
+            && db.get(hash, key).and_then(Entry::stamp).is_some_and(|at| at <= now);
         if due { self.expire_now(hash, key) } else { Some(hash) }
     }
 

@@ -53,7 +53,13 @@ pub struct StripePass {
 
 impl StripePass {
     pub(crate) fn new(encode: EncodeEntry) -> StripePass {
-        StripePass { encode, pre_images: Vec::new(), pre_image_bytes: 0, detached: Vec::new(), keys: 0 }
+        StripePass {
+            encode,
+            pre_images: Vec::new(),
+            pre_image_bytes: 0,
+            detached: Vec::new(),
+            keys: 0,
+        }
     }
 
     /// Hands over the state of `entry` before it changes.

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use structures::{Entry, Table};
 use structures::hash::hash_bytes;
+use structures::{Entry, Table};
 
 /// The most stripes that a keyspace may have: a set of stripes fits one machine word.
 pub const STRIPES_MAX: usize = 64;
@@ -209,14 +209,20 @@ impl StripeData {
 
     /// One step of the background pass: hands out what writers left here, then entries of about
     /// `budget_bytes`. `out` gets (database at the start, encoded records).
-    pub fn pass_step(&mut self, budget_bytes: usize, out: &mut Vec<(usize, Vec<u8>)>, keys: &mut u64) -> PassProgress {
+    pub fn pass_step(
+        &mut self,
+        budget_bytes: usize,
+        out: &mut Vec<(usize, Vec<u8>)>,
+        keys: &mut u64,
+    ) -> PassProgress {
         let Some(pass) = &mut self.pass else { return PassProgress::Done };
         out.append(&mut pass.pre_images);
         pass.pre_image_bytes = 0;
         let mut left = budget_bytes;
         let encode = pass.encode;
         let mut handed = 0;
-        let mut tables: Vec<&mut DbStripe> = self.dbs.iter_mut().chain(pass.detached.iter_mut()).collect();
+        let mut tables: Vec<&mut DbStripe> =
+            self.dbs.iter_mut().chain(pass.detached.iter_mut()).collect();
         let mut progress = PassProgress::Done;
         for table in &mut tables {
             let Some(mut position) = table.pass else { continue };
@@ -295,7 +301,10 @@ impl StripeData {
         if self.waiters.is_empty() {
             return Vec::new();
         }
-        self.waiters.get(&(db, Box::from(key))).map(|q| q.iter().copied().collect()).unwrap_or_default()
+        self.waiters
+            .get(&(db, Box::from(key)))
+            .map(|q| q.iter().copied().collect())
+            .unwrap_or_default()
     }
 
     /// True if anybody waits for any key here.
@@ -350,7 +359,9 @@ impl Keyspace {
     pub fn new(databases: usize, stripes: usize, by: StripeBy) -> Keyspace {
         assert!(stripes.is_power_of_two() && stripes <= STRIPES_MAX);
         assert!(databases > 0);
-        let stripes = (0..stripes).map(|_| CachePadded::new(Mutex::new(StripeData::new(databases)))).collect();
+        let stripes = (0..stripes)
+            .map(|_| CachePadded::new(Mutex::new(StripeData::new(databases))))
+            .collect();
         Keyspace { stripes, by, databases }
     }
 
@@ -502,8 +513,16 @@ impl<'a> Held<'a> {
     #[inline]
     pub fn of_key(&mut self, hash: u64, key: &[u8]) -> &mut StripeData {
         // A stripe that is held alone is the key's, and need not be looked for.
-        let index = if self.guards.len() == 1 { self.mask.0.trailing_zeros() as usize } else { self.space.stripe_of_hash(hash, key) };
-        debug_assert_eq!(index, self.space.stripe_of_hash(hash, key), "a key of a stripe that is not held");
+        let index = if self.guards.len() == 1 {
+            self.mask.0.trailing_zeros() as usize
+        } else {
+            self.space.stripe_of_hash(hash, key)
+        };
+        debug_assert_eq!(
+            index,
+            self.space.stripe_of_hash(hash, key),
+            "a key of a stripe that is not held"
+        );
         self.stripe(index)
     }
 

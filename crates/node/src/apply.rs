@@ -24,7 +24,15 @@ pub struct StreamApplier {
 impl StreamApplier {
     /// A fresh link to a master at `addr`. The stream has `db` selected.
     pub fn new(node: &Node, addr: String, now_ms: u64, worker: usize, db: usize) -> StreamApplier {
-        let info = Arc::new(ClientInfo::new(node.clients.next_id(), worker, addr, String::new(), -1, false, now_ms));
+        let info = Arc::new(ClientInfo::new(
+            node.clients.next_id(),
+            worker,
+            addr,
+            String::new(),
+            -1,
+            false,
+            now_ms,
+        ));
         info.master.store(true, Relaxed);
         node.clients.add(&info);
         let mut session = Session::new(info, true);
@@ -56,7 +64,12 @@ impl StreamApplier {
     }
 
     /// Takes bytes of the stream and applies every whole command among them.
-    pub fn feed(&mut self, node: &Node, worker: &mut Worker, bytes: &[u8]) -> Result<(), ProtocolError> {
+    pub fn feed(
+        &mut self,
+        node: &Node,
+        worker: &mut Worker,
+        bytes: &[u8],
+    ) -> Result<(), ProtocolError> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.start = 0;

@@ -168,7 +168,14 @@ impl Node {
     }
 
     /// Makes a connection wait for acknowledgements.
-    pub fn block_on_replicas(&self, worker: &mut Worker, client: &crate::Session, position: u64, replicas: usize, until: Option<UnixMs>) -> u64 {
+    pub fn block_on_replicas(
+        &self,
+        worker: &mut Worker,
+        client: &crate::Session,
+        position: u64,
+        replicas: usize,
+        until: Option<UnixMs>,
+    ) -> u64 {
         let ticket = self.blocking.next.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(until) = until {
             worker.timeouts.insert((until, ticket));
@@ -208,7 +215,12 @@ impl Node {
     }
 
     /// As [`Node::end_wait`] for a caller that holds all stripes.
-    pub(crate) fn end_wait_holding_all(&self, keys: &mut Keys<'_>, blocked: &Blocked, how: EndWait) -> bool {
+    pub(crate) fn end_wait_holding_all(
+        &self,
+        keys: &mut Keys<'_>,
+        blocked: &Blocked,
+        how: EndWait,
+    ) -> bool {
         self.end_wait_by(blocked, how, |block| {
             for key in &block.keys {
                 let stripe = self.keyspace.stripe_of(key);
@@ -217,7 +229,12 @@ impl Node {
         })
     }
 
-    fn end_wait_by(&self, blocked: &Blocked, how: EndWait, stop_waiting: impl FnOnce(&Block)) -> bool {
+    fn end_wait_by(
+        &self,
+        blocked: &Blocked,
+        how: EndWait,
+        stop_waiting: impl FnOnce(&Block),
+    ) -> bool {
         if !blocked.claim() {
             return false;
         }
@@ -259,7 +276,12 @@ impl Node {
 
     fn answer(&self, blocked: &Blocked, bytes: Vec<u8>, position: u64) {
         if let Some(mailbox) = self.mailboxes.get(blocked.worker) {
-            mailbox.send(Message::Unblock { client: blocked.client, ticket: blocked.ticket, bytes, position });
+            mailbox.send(Message::Unblock {
+                client: blocked.client,
+                ticket: blocked.ticket,
+                bytes,
+                position,
+            });
         }
     }
 
@@ -292,7 +314,12 @@ impl Node {
 
     /// The stripes that have to be held together with `mask`, so that a push to the keys of a
     /// command can serve those who wait for them at once.
-    pub(crate) fn mask_with_waiters(&self, keys: &mut Keys<'_>, db: usize, names: &[&[u8]]) -> StripeMask {
+    pub(crate) fn mask_with_waiters(
+        &self,
+        keys: &mut Keys<'_>,
+        db: usize,
+        names: &[&[u8]],
+    ) -> StripeMask {
         let mut mask = keys.held().mask();
         for key in names {
             let stripe = self.keyspace.stripe_of(key);
@@ -309,7 +336,12 @@ impl Node {
 
     /// Serves those who wait for the keys in `worker.ready`, oldest first, as long as there is
     /// something for them. Runs under the locks of the push; what they take is appended behind it.
-    pub(crate) fn serve_blocked(&self, worker: &mut Worker, keys: &mut Keys<'_>, from_master: bool) {
+    pub(crate) fn serve_blocked(
+        &self,
+        worker: &mut Worker,
+        keys: &mut Keys<'_>,
+        from_master: bool,
+    ) {
         let own_db = keys.db;
         while let Some((db, key)) = worker.ready.pop_front() {
             let stripe = self.keyspace.stripe_of(&key);
@@ -324,7 +356,8 @@ impl Node {
                     continue;
                 };
                 let WaitFor::Keys { command, args, block, mask } = &blocked.what else { continue };
-                if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group) {
+                if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group)
+                {
                     continue;
                 }
                 if !blocked.claim() {

@@ -92,7 +92,15 @@ pub struct ClientInfo {
 
 impl ClientInfo {
     /// A fresh connection.
-    pub fn new(id: u64, worker: usize, addr: String, laddr: String, fd: i32, unix: bool, now: u64) -> ClientInfo {
+    pub fn new(
+        id: u64,
+        worker: usize,
+        addr: String,
+        laddr: String,
+        fd: i32,
+        unix: bool,
+        now: u64,
+    ) -> ClientInfo {
         ClientInfo {
             id,
             worker,

@@ -31,7 +31,13 @@ fn runs_inside_multi(name: &str) -> bool {
 
 impl Node {
     /// Runs one request of a connection and writes its reply.
-    pub fn handle(&self, worker: &mut Worker, session: &mut Session, args: &Args<'_>, reply: &mut Reply) -> Next {
+    pub fn handle(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        args: &Args<'_>,
+        reply: &mut Reply,
+    ) -> Next {
         let prepared = self.prepare(args, self.last_command(session));
         self.handle_prepared(worker, session, prepared, args, reply)
     }
@@ -111,7 +117,13 @@ impl Node {
     }
 
     /// Answers with an error; a transaction in progress is spoilt.
-    fn refuse(&self, session: &mut Session, command: Option<CommandRef>, error: &CommandError, reply: &mut Reply) -> Next {
+    fn refuse(
+        &self,
+        session: &mut Session,
+        command: Option<CommandRef>,
+        error: &CommandError,
+        reply: &mut Reply,
+    ) -> Next {
         let is_exec = command.is_some_and(|command| command.spec.name == "exec");
         if is_exec {
             crate::command::transactions::end(self, session);
@@ -130,7 +142,13 @@ impl Node {
 
     /// May this command run now? In the order in which Redis asks.
     /// Source: redis 7.0 `server.c:processCommand`.
-    fn admit(&self, worker: &Worker, session: &Session, command: CommandRef, args: &Args<'_>) -> Admission {
+    fn admit(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) -> Admission {
         let (spec, config) = (command.spec, &worker.settings.config);
         let flags = spec.flags;
         if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
@@ -139,7 +157,8 @@ impl Node {
         if session.multi.is_some() && flags.contains(Flags::NO_MULTI) {
             return Admission::refuse("ERR Command not allowed inside a transaction");
         }
-        if spec.name.starts_with("debug") && !command_allowed(config.enable_debug_command, session) {
+        if spec.name.starts_with("debug") && !command_allowed(config.enable_debug_command, session)
+        {
             return Admission::refuse(
                 "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
                  you can run it from a local connection, otherwise you need to set this option in the \
@@ -148,7 +167,9 @@ impl Node {
         }
         // A transaction is judged by what was queued.
         let flags = match (&session.multi, spec.name) {
-            (Some(multi), "exec") => multi.queue.iter().fold(flags, |all, (c, _)| all | c.spec.flags),
+            (Some(multi), "exec") => {
+                multi.queue.iter().fold(flags, |all, (c, _)| all | c.spec.flags)
+            }
             _ => flags,
         };
         let is_write = flags.intersects(Flags::WRITE);
@@ -170,7 +191,15 @@ impl Node {
             && session.protocol == resp::Protocol::Resp2
             && !matches!(
                 spec.name,
-                "ping" | "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ssubscribe" | "sunsubscribe" | "quit" | "reset"
+                "ping"
+                    | "subscribe"
+                    | "unsubscribe"
+                    | "psubscribe"
+                    | "punsubscribe"
+                    | "ssubscribe"
+                    | "sunsubscribe"
+                    | "quit"
+                    | "reset"
             )
         {
             return Admission::Refuse(CommandError::owned(format!(
@@ -183,14 +212,20 @@ impl Node {
             && !config.replica_serve_stale_data
             && !flags.contains(Flags::STALE)
         {
-            return Admission::refuse("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+            return Admission::refuse(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            );
         }
         if self.persistence.loading.load(Relaxed) && !flags.contains(Flags::LOADING) {
             return Admission::refuse("LOADING Redis is loading the dataset in memory");
         }
         let _ = args;
         let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
-        if held_kind && !session.is_replica && self.paused(worker.now.unix(), may_replicate) && !pause_exempt(spec.name, session) {
+        if held_kind
+            && !session.is_replica
+            && self.paused(worker.now.unix(), may_replicate)
+            && !pause_exempt(spec.name, session)
+        {
             return Admission::Held;
         }
         Admission::Run
@@ -219,7 +254,12 @@ impl Node {
     }
 
     /// How a command of this connection looks at keys.
-    pub(crate) fn key_options(&self, worker: &Worker, session: &Session, from_master: bool) -> KeyOptions {
+    pub(crate) fn key_options(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        from_master: bool,
+    ) -> KeyOptions {
         let now = worker.now.unix();
         let expire = if from_master || self.persistence.loading.load(Relaxed) {
             ExpireRule::Ignore
@@ -248,7 +288,9 @@ impl Node {
             return mask;
         }
         match keys_of(command.spec, args) {
-            Some(keys) => keys.iter().for_each(|&(at, _)| mask.add(self.keyspace.stripe_of(args.at(at)))),
+            Some(keys) => {
+                keys.iter().for_each(|&(at, _)| mask.add(self.keyspace.stripe_of(args.at(at))))
+            }
             // The command will find its arguments wrong; nothing that it may touch is left out.
             None => mask = self.keyspace.all(),
         }
@@ -321,7 +363,8 @@ impl Node {
             };
         }
         let mark = reply.mark();
-        let outcome = self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
+        let outcome =
+            self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
         let mut failed = false;
         let next = match outcome {
             Ok(Outcome::Done) => Next::Continue,
@@ -379,7 +422,14 @@ impl Node {
             }
             Run::Node(run) => {
                 let after = run(
-                    &mut NodeCtx { node: self, worker: &mut *worker, session: &mut *session, keys: &mut *keys, reply, in_exec },
+                    &mut NodeCtx {
+                        node: self,
+                        worker: &mut *worker,
+                        session: &mut *session,
+                        keys: &mut *keys,
+                        reply,
+                        in_exec,
+                    },
                     args,
                 );
                 match after {
@@ -494,12 +544,15 @@ impl Node {
         }
         let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
-        let mut keys = Keys::new(self.keyspace.hold(self.transaction_mask(&multi)), session.db, options);
+        let mut keys =
+            Keys::new(self.keyspace.hold(self.transaction_mask(&multi)), session.db, options);
         if !from_master && self.is_replica() != replica {
             drop(keys);
             session.multi = Some(multi);
             return match self.admit(worker, session, exec, args) {
-                Admission::Run => self.execute_transaction(worker, session, exec, args, reply, from_master),
+                Admission::Run => {
+                    self.execute_transaction(worker, session, exec, args, reply, from_master)
+                }
                 Admission::Held => Next::Held,
                 Admission::Refuse(error) => self.refuse(session, Some(exec), &error, reply),
             };
@@ -517,7 +570,8 @@ impl Node {
             let mark = reply.mark();
             let start_us = worker.now.mono_us;
             keys.db = session.db;
-            let outcome = self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true);
+            let outcome =
+                self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true);
             let failed = outcome.is_err();
             match outcome {
                 Ok(Outcome::Close) => next = Next::Close,
@@ -567,7 +621,15 @@ impl Node {
     }
 
     /// Statistics, SLOWLOG and the latency monitor. Moves the worker's clock on.
-    fn account(&self, worker: &mut Worker, session: &Session, command: CommandRef, args: &Args<'_>, start_us: u64, failed: bool) {
+    fn account(
+        &self,
+        worker: &mut Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+        start_us: u64,
+        failed: bool,
+    ) {
         let now = worker.now.moved_to(self.host.mono_us());
         worker.now = now;
         let usec = now.mono_us.saturating_sub(start_us);
@@ -591,22 +653,46 @@ impl Node {
             let max = config.slowlog_max_len as usize;
             let started = now.unix().secs() - (usec / 1_000_000) as i64;
             let shown: Vec<&[u8]> = redacted(command, args);
-            lock(&self.slowlog).add(max, started, usec, shown.into_iter(), &session.info.addr, &name);
+            lock(&self.slowlog).add(
+                max,
+                started,
+                usec,
+                shown.into_iter(),
+                &session.info.addr,
+                &name,
+            );
         }
         if config.latency_monitor_threshold > 0 {
-            let event = if command.spec.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
+            let event =
+                if command.spec.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
             self.note_latency(config.latency_monitor_threshold, event, usec, now.unix());
         }
     }
 
     /// Shows a command to those who said MONITOR. Source: redis 7.0 `replication.c:replicationFeedMonitors`.
-    fn feed_monitors(&self, worker: &Worker, session: &Session, command: CommandRef, args: &Args<'_>) {
+    fn feed_monitors(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) {
         if command.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
             return;
         }
         let unix_us = worker.now.unix_us;
-        let peer = if session.info.unix { format!("unix:{}", session.info.laddr) } else { session.info.addr.clone() };
-        let mut line = format!("+{}.{:06} [{} {}]", unix_us / 1_000_000, unix_us % 1_000_000, session.db, peer);
+        let peer = if session.info.unix {
+            format!("unix:{}", session.info.laddr)
+        } else {
+            session.info.addr.clone()
+        };
+        let mut line = format!(
+            "+{}.{:06} [{} {}]",
+            unix_us / 1_000_000,
+            unix_us % 1_000_000,
+            session.db,
+            peer
+        );
         for arg in redacted(command, args) {
             line.push(' ');
             line.push_str(&resp::quote(arg));
@@ -614,7 +700,10 @@ impl Node {
         line.push_str("\r\n");
         for monitor in lock(&self.monitors).iter() {
             if let Some(mailbox) = self.mailboxes.get(monitor.worker) {
-                mailbox.send(crate::Message::Push { client: monitor.id, bytes: line.clone().into_bytes() });
+                mailbox.send(crate::Message::Push {
+                    client: monitor.id,
+                    bytes: line.clone().into_bytes(),
+                });
             }
         }
     }
@@ -646,13 +735,17 @@ fn redacted<'a>(command: CommandRef, args: &Args<'a>) -> Vec<&'a [u8]> {
     const HIDDEN: &[u8] = b"(redacted)";
     let hide_from = match command.spec.name {
         "auth" => 1,
-        "hello" => args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map_or(usize::MAX, |at| at + 1),
+        "hello" => args
+            .iter()
+            .position(|arg| arg.eq_ignore_ascii_case(b"auth"))
+            .map_or(usize::MAX, |at| at + 1),
         "config|set" => {
             return (0..args.len())
                 .map(|at| {
                     let secret = at >= 3
                         && at % 2 == 1
-                        && config::Directive::find(args.at(at - 1)).is_some_and(config::Directive::is_secret);
+                        && config::Directive::find(args.at(at - 1))
+                            .is_some_and(config::Directive::is_secret);
                     if secret { HIDDEN } else { args.at(at) }
                 })
                 .collect();
@@ -660,12 +753,18 @@ fn redacted<'a>(command: CommandRef, args: &Args<'a>) -> Vec<&'a [u8]> {
         _ => return args.iter().collect(),
     };
     let until = if command.spec.name == "hello" { hide_from.saturating_add(2) } else { usize::MAX };
-    (0..args.len()).map(|at| if at >= hide_from && at < until { HIDDEN } else { args.at(at) }).collect()
+    (0..args.len())
+        .map(|at| if at >= hide_from && at < until { HIDDEN } else { args.at(at) })
+        .collect()
 }
 
 /// CLIENT PAUSE does not hold back what ends it.
 fn pause_exempt(name: &str, session: &Session) -> bool {
-    session.is_monitor || matches!(name, "client|unpause" | "client|pause" | "replconf" | "psync" | "sync" | "shutdown")
+    session.is_monitor
+        || matches!(
+            name,
+            "client|unpause" | "client|pause" | "replconf" | "psync" | "sync" | "shutdown"
+        )
 }
 
 /// Whether DEBUG and the like may be used by this connection.
@@ -674,7 +773,9 @@ pub(crate) fn command_allowed(allowed: config::Allowed, session: &Session) -> bo
         config::Allowed::Yes => true,
         config::Allowed::No => false,
         config::Allowed::Local => {
-            session.info.unix || session.info.addr.starts_with("127.") || session.info.addr.starts_with("[::1]")
+            session.info.unix
+                || session.info.addr.starts_with("127.")
+                || session.info.addr.starts_with("[::1]")
         }
     }
 }

@@ -152,7 +152,11 @@ impl Node {
     pub fn new(options: NodeOptions) -> Node {
         let now = options.host.now();
         let databases = options.config.databases as usize;
-        let by = if options.config.cluster_enabled { keyspace::StripeBy::Slot } else { keyspace::StripeBy::Hash };
+        let by = if options.config.cluster_enabled {
+            keyspace::StripeBy::Slot
+        } else {
+            keyspace::StripeBy::Hash
+        };
         let settings = derive_settings(options.config, 1 << 30);
         let started = now.unix().secs();
         Node {
@@ -250,7 +254,13 @@ impl Node {
     }
 
     /// Publishes the events of keys that changed. Source: redis 7.0 `notify.c`.
-    pub(crate) fn publish_events(&self, notify: u32, events: &[keyspace::KeyEvent], own: u64, own_out: &mut Vec<u8>) {
+    pub(crate) fn publish_events(
+        &self,
+        notify: u32,
+        events: &[keyspace::KeyEvent],
+        own: u64,
+        own_out: &mut Vec<u8>,
+    ) {
         for event in events {
             if notify & EventClass::KEYSPACE.0 != 0 {
                 let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
@@ -292,7 +302,10 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         bulk_max: config.proto_max_bulk_len,
         may_block: true,
         from_master: false,
-        lfu: matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu),
+        lfu: matches!(
+            config.maxmemory_policy,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
+        ),
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,
@@ -320,6 +333,9 @@ fn event_classes(flags: NotifyFlags) -> u32 {
         (NotifyFlags::MODULE, EventClass::MODULE),
         (NotifyFlags::NEW, EventClass::NEW),
     ];
-    let all = pairs.iter().filter(|(flag, _)| flags.intersects(*flag)).fold(0, |bits, (_, class)| bits | class.0);
+    let all = pairs
+        .iter()
+        .filter(|(flag, _)| flags.intersects(*flag))
+        .fold(0, |bits, (_, class)| bits | class.0);
     if all & (EventClass::KEYSPACE.0 | EventClass::KEYEVENT.0) == 0 { 0 } else { all }
 }

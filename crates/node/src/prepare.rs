@@ -26,15 +26,25 @@ impl Node {
     pub(crate) fn prepare(&self, args: &Args<'_>, last: Option<CommandRef>) -> Prepared {
         let Some(name) = args.get(0) else { return Prepared::default() };
         let command = match last {
-            Some(last) if last.is_plain && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => Some(last),
+            Some(last) if last.is_plain && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => {
+                Some(last)
+            }
             _ => self.find_command(args),
         };
-        let key = command.filter(|command| command.single_key != 0).and_then(|command| args.get(command.single_key));
+        let key = command
+            .filter(|command| command.single_key != 0)
+            .and_then(|command| args.get(command.single_key));
         Prepared { command, place: key.map(|key| self.keyspace.place_of(key)) }
     }
 
     /// Prepares a connection's requests, which were cut from `bytes`.
-    pub fn prepare_batch(&self, session: &Session, batch: &Batch, bytes: &[u8], out: &mut Vec<Prepared>) {
+    pub fn prepare_batch(
+        &self,
+        session: &Session,
+        batch: &Batch,
+        bytes: &[u8],
+        out: &mut Vec<Prepared>,
+    ) {
         out.clear();
         let mut last = self.last_command(session);
         for index in 0..batch.len() {
@@ -66,7 +76,9 @@ impl Node {
         if let Some(error) = crate::command::later::error(args) {
             return error;
         }
-        let Some(container) = registry().find(args.at(0)).filter(|command| self.has_command(command)) else {
+        let Some(container) =
+            registry().find(args.at(0)).filter(|command| self.has_command(command))
+        else {
             return unknown_command(args);
         };
         CommandError::quoting(&[

@@ -105,7 +105,12 @@ impl Node {
         if settings.notify & EventClass::EXPIRED.0 != 0 {
             let events: Vec<KeyEvent> = removed
                 .iter()
-                .map(|(db, entry)| KeyEvent { class: EventClass::EXPIRED, name: "expired", db: *db, key: Box::from(entry.key()) })
+                .map(|(db, entry)| KeyEvent {
+                    class: EventClass::EXPIRED,
+                    name: "expired",
+                    db: *db,
+                    key: Box::from(entry.key()),
+                })
                 .collect();
             self.publish_events(settings.notify, &events, 0, &mut Vec::new());
         }

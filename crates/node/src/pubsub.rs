@@ -41,7 +41,8 @@ impl PubSub {
     fn add(&self, name: &[u8], client: &Arc<ClientInfo>, pattern: bool) -> bool {
         let mut tables = lock(&self.tables);
         let table = if pattern { &mut tables.patterns } else { &mut tables.channels };
-        let fresh = table.entry(name.to_vec()).or_default().insert(client.id, Arc::clone(client)).is_none();
+        let fresh =
+            table.entry(name.to_vec()).or_default().insert(client.id, Arc::clone(client)).is_none();
         self.count.store(tables.channels.len() + tables.patterns.len(), Ordering::Release);
         fresh
     }
@@ -75,7 +76,14 @@ impl PubSub {
 
     /// Sends a message to all listeners; returns how many there were. The message for `own`, the
     /// connection that publishes, is returned through `own_out` so that it precedes its reply.
-    pub fn publish(&self, mailboxes: &[Mailbox], channel: &[u8], message: &[u8], own: u64, own_out: &mut Vec<u8>) -> usize {
+    pub fn publish(
+        &self,
+        mailboxes: &[Mailbox],
+        channel: &[u8],
+        message: &[u8],
+        own: u64,
+        own_out: &mut Vec<u8>,
+    ) -> usize {
         if !self.has_listeners() {
             return 0;
         }
@@ -117,7 +125,12 @@ impl PubSub {
     /// Channels with listeners that match `pattern`.
     pub fn channels(&self, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
         let tables = lock(&self.tables);
-        tables.channels.keys().filter(|c| pattern.is_none_or(|p| stdx::glob_match(p, c, false))).cloned().collect()
+        tables
+            .channels
+            .keys()
+            .filter(|c| pattern.is_none_or(|p| stdx::glob_match(p, c, false)))
+            .cloned()
+            .collect()
     }
 
     /// Listeners of one channel, patterns not counted.

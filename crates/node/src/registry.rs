@@ -1,7 +1,7 @@
 //! Every command of this node by name: data commands from `commands`, the node's own from here.
 
 use crate::NodeFn;
-use commands::{Command, CommandSpec, DataFn, Find, Begin, Flags, KeyFlags};
+use commands::{Begin, Command, CommandSpec, DataFn, Find, Flags, KeyFlags};
 use hashbrown::HashTable;
 use std::sync::LazyLock;
 use structures::hash::hash_bytes;
@@ -102,7 +102,9 @@ impl Registry {
             registry.top.push(entry);
         }
         registry.top.sort_by_key(|entry| entry.spec.name);
-        let having = |kind: fn(&CommandEntry) -> bool| registry.top.iter().copied().filter(|e| kind(e)).collect();
+        let having = |kind: fn(&CommandEntry) -> bool| {
+            registry.top.iter().copied().filter(|e| kind(e)).collect()
+        };
         registry.of_data_node = having(CommandEntry::is_of_data_node);
         registry.of_sentinel = having(CommandEntry::is_of_sentinel);
         for entry in &registry.top {
@@ -122,11 +124,23 @@ impl Registry {
         self.add(&command.spec, Run::Node(command.run), subcommands)
     }
 
-    fn add(&mut self, spec: &'static CommandSpec, run: Run, subcommands: Vec<CommandRef>) -> CommandRef {
+    fn add(
+        &mut self,
+        spec: &'static CommandSpec,
+        run: Run,
+        subcommands: Vec<CommandRef>,
+    ) -> CommandRef {
         let index = self.by_index.len();
         let is_plain = subcommands.is_empty() && !spec.name.contains('|');
         let single_key = single_key(spec);
-        let entry: CommandRef = Box::leak(Box::new(CommandEntry { spec, run, index, single_key, subcommands, is_plain }));
+        let entry: CommandRef = Box::leak(Box::new(CommandEntry {
+            spec,
+            run,
+            index,
+            single_key,
+            subcommands,
+            is_plain,
+        }));
         self.by_index.push(entry);
         entry
     }
@@ -141,7 +155,11 @@ impl Registry {
 
     /// Finds a subcommand of a container.
     pub fn find_sub(&self, container: CommandRef, name: &[u8]) -> Option<CommandRef> {
-        container.subcommands.iter().copied().find(|sub| sub.spec.short_name().as_bytes().eq_ignore_ascii_case(name))
+        container
+            .subcommands
+            .iter()
+            .copied()
+            .find(|sub| sub.spec.short_name().as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Finds `name` or `container|sub`.
@@ -155,7 +173,10 @@ impl Registry {
 
 fn single_key(spec: &CommandSpec) -> usize {
     match spec.keys {
-        [key] if !key.flags.contains(KeyFlags::NOT_KEY) && !spec.flags.intersects(Flags::ALL_STRIPES) => {
+        [key]
+            if !key.flags.contains(KeyFlags::NOT_KEY)
+                && !spec.flags.intersects(Flags::ALL_STRIPES) =>
+        {
             match (key.begin, key.find) {
                 (Begin::Index(at), Find::Range { last: 0, .. }) => at,
                 _ => 0,

@@ -39,12 +39,20 @@ impl Node {
     /// True if this kind of node has the command.
     #[inline]
     pub fn has_command(&self, command: &CommandEntry) -> bool {
-        if self.sentinel.get().is_some() { command.is_of_sentinel() } else { command.is_of_data_node() }
+        if self.sentinel.get().is_some() {
+            command.is_of_sentinel()
+        } else {
+            command.is_of_data_node()
+        }
     }
 
     /// The commands that this kind of node has, in the order of their names, without subcommands.
     pub fn commands(&self) -> &'static [CommandRef] {
-        if self.sentinel.get().is_some() { &registry().of_sentinel } else { &registry().of_data_node }
+        if self.sentinel.get().is_some() {
+            &registry().of_sentinel
+        } else {
+            &registry().of_data_node
+        }
     }
 
     /// Finds `name` or `container|sub` among the commands of this kind of node.

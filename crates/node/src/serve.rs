@@ -18,7 +18,13 @@ use stdx::MonoMs;
 /// What replication asks of the program around the node.
 pub trait ReplicationHost: Send + Sync {
     /// Starts a snapshot for replicas; answers with [`Node::master_input`].
-    fn start_snapshot(&self, job: JobId, transport: Transport, filter: RdbFilter, conns: Vec<ConnId>);
+    fn start_snapshot(
+        &self,
+        job: JobId,
+        transport: Transport,
+        filter: RdbFilter,
+        conns: Vec<ConnId>,
+    );
     /// Gives a snapshot up.
     fn abort_snapshot(&self, job: JobId);
     /// The machine's next time-out may have come nearer.
@@ -101,7 +107,8 @@ impl Repl {
         if tasks.is_empty() {
             return Vec::new();
         }
-        let (taken, left): (Vec<_>, Vec<_>) = std::mem::take(&mut *tasks).into_iter().partition(|(conn, _)| mine(*conn));
+        let (taken, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *tasks).into_iter().partition(|(conn, _)| mine(*conn));
         *tasks = left;
         taken
     }
@@ -142,9 +149,15 @@ pub fn master_options(config: &config::Config) -> MasterOptions {
 
 /// The link's settings out of the configuration.
 pub fn replica_options(config: &config::Config) -> ReplicaOptions {
-    let text = |text: &config::Text| text.non_empty().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let text = |text: &config::Text| {
+        text.non_empty().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
     ReplicaOptions {
-        listening_port: if config.replica_announce_port != 0 { config.replica_announce_port } else { config.port },
+        listening_port: if config.replica_announce_port != 0 {
+            config.replica_announce_port
+        } else {
+            config.port
+        },
         announce_ip: text(&config.replica_announce_ip),
         masteruser: text(&config.masteruser),
         masterauth: config.masterauth.non_empty().map(<[u8]>::to_vec),
@@ -156,7 +169,12 @@ pub fn replica_options(config: &config::Config) -> ReplicaOptions {
 impl Node {
     /// Feeds the master's side machine and does what it wants. Bytes for `own`, the connection that
     /// is being served, go into its reply. True if that connection is to be closed.
-    pub fn master_input(&self, now: MonoMs, input: MasterInput<'_>, own: Option<(u64, &mut Reply)>) -> bool {
+    pub fn master_input(
+        &self,
+        now: MonoMs,
+        input: MasterInput<'_>,
+        own: Option<(u64, &mut Reply)>,
+    ) -> bool {
         let mut master = self.repl.master();
         master.handle_input(now, input);
         let close = self.drain_master(&mut master, own);
@@ -188,7 +206,9 @@ impl Node {
         while let Some(output) = master.poll_output() {
             match output {
                 MasterOutput::Send { conn, bytes } => match &mut own {
-                    Some((id, reply)) if *id == conn.0 => reply.buffer_mut().extend_from_slice(&bytes),
+                    Some((id, reply)) if *id == conn.0 => {
+                        reply.buffer_mut().extend_from_slice(&bytes)
+                    }
                     _ => self.send_to(conn, |client| Message::Push { client, bytes }),
                 },
                 MasterOutput::StartSnapshot { job, transport, filter, conns } => {

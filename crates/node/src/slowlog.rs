@@ -32,7 +32,15 @@ const SLOWLOG_ARG_BYTES_MAX: usize = 128;
 
 impl SlowLog {
     /// Adds a command; the oldest beyond `max` go.
-    pub fn add<'a>(&mut self, max: usize, time: i64, usec: u64, args: impl ExactSizeIterator<Item = &'a [u8]>, addr: &str, name: &str) {
+    pub fn add<'a>(
+        &mut self,
+        max: usize,
+        time: i64,
+        usec: u64,
+        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        addr: &str,
+        name: &str,
+    ) {
         let count = args.len();
         let keep = if count > SLOWLOG_ARGS_MAX { SLOWLOG_ARGS_MAX - 1 } else { count };
         let mut short: Vec<Vec<u8>> = args
@@ -51,7 +59,14 @@ impl SlowLog {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.entries.push_front(SlowEntry { id, time, usec, args: short, addr: addr.to_string(), name: name.to_string() });
+        self.entries.push_front(SlowEntry {
+            id,
+            time,
+            usec,
+            args: short,
+            addr: addr.to_string(),
+            name: name.to_string(),
+        });
         self.entries.truncate(max);
     }
 }

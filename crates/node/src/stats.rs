@@ -250,7 +250,8 @@ impl Rates {
             let elapsed = now_us.saturating_sub(before).max(1);
             for i in 0..RATES {
                 let delta = counters[i].saturating_sub(old[i]);
-                self.samples[i][self.next] = (u128::from(delta) * 1_000_000 / u128::from(elapsed)) as u64;
+                self.samples[i][self.next] =
+                    (u128::from(delta) * 1_000_000 / u128::from(elapsed)) as u64;
             }
             self.next = (self.next + 1) % 16;
         }

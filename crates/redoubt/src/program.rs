@@ -1,7 +1,7 @@
 //! Which program this is called as, and its command line.
 
-use crate::server::config_file::{self, ConfigFile};
 use crate::io::sys;
+use crate::server::config_file::{self, ConfigFile};
 use crate::server::host_level;
 use config::{Action, CommandLine, Loaded};
 use std::io::{Read, Write};
@@ -76,7 +76,9 @@ fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
     match &line.action {
         Action::Run => {}
         Action::Version => {
-            println!("Redis server v={VERSION} sha=00000000:0 malloc=jemalloc-5.3.1 bits=64 build=0");
+            println!(
+                "Redis server v={VERSION} sha=00000000:0 malloc=jemalloc-5.3.1 bits=64 build=0"
+            );
             return ExitCode::SUCCESS;
         }
         Action::Help => {
@@ -84,7 +86,9 @@ fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
             return ExitCode::FAILURE;
         }
         Action::TestMemory(_) => {
-            eprintln!("This server has no memory test. Use memtest86, or `memtester` from your distribution.");
+            eprintln!(
+                "This server has no memory test. Use memtest86, or `memtester` from your distribution."
+            );
             return ExitCode::FAILURE;
         }
         Action::CheckSystem => {
@@ -127,7 +131,9 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     }
     let mut stdin_text = Vec::new();
     if line.stdin {
-        std::io::stdin().read_to_end(&mut stdin_text).map_err(|error| format!("reading the standard input: {error}\n").into_bytes())?;
+        std::io::stdin()
+            .read_to_end(&mut stdin_text)
+            .map_err(|error| format!("reading the standard input: {error}\n").into_bytes())?;
     }
     let text = line.config_text(&file_text, &stdin_text);
     let mut loaded = config_file::load(&text, line.sentinel).map_err(|error| refuse(&error))?;
@@ -138,7 +144,7 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     if !dir.is_empty()
         && let Err(error) = std::env::set_current_dir(&dir)
     {
-        return Err(loaded.error_at("dir", format!("Can't chdir to '{dir}': {}", sys::reason(&error))).message(VERSION));
+        return Err(loaded.error_at("dir", sys::reason(&error)).message(VERSION));
     }
     if let Ok(absolute) = std::env::current_dir() {
         loaded.config.dir = config::Text::from(absolute.into_os_string().into_vec());
@@ -146,7 +152,11 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     let logfile = loaded.config.logfile.to_str().into_owned();
     crate::log::set_level(host_level(loaded.config.loglevel));
     if let Err(error) = crate::log::set_file(&logfile) {
-        return Err(config::LoadError::General(format!("Can't open the log file: {}", sys::reason(&error))).message(VERSION));
+        return Err(config::LoadError::General(format!(
+            "Can't open the log file: {}",
+            sys::reason(&error)
+        ))
+        .message(VERSION));
     }
     if loaded.config.daemonize
         && let Err(error) = crate::io::sys::daemonize()
@@ -179,6 +189,9 @@ fn write_pid_file(loaded: &Loaded) {
         None => return,
     };
     if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
-        crate::log::write(crate::log::WARNING, &format!("Failed to write PID file {path}: {error}"));
+        crate::log::write(
+            crate::log::WARNING,
+            &format!("Failed to write PID file {path}: {error}"),
+        );
     }
 }

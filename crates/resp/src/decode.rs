@@ -250,7 +250,10 @@ impl Batch {
     pub fn args<'a>(&'a self, index: usize, buffer: &'a [u8]) -> Args<'a> {
         let request = &self.requests[index];
         let start = if index == 0 { 0 } else { self.requests[index - 1].ranges_end };
-        Args { buffer: if request.is_inline { &self.inline } else { buffer }, ranges: &self.ranges[start..request.ranges_end] }
+        Args {
+            buffer: if request.is_inline { &self.inline } else { buffer },
+            ranges: &self.ranges[start..request.ranges_end],
+        }
     }
 
     /// Where the request ends in the buffer.
@@ -328,7 +331,11 @@ impl Decoder {
                     batch.push(&[], 0, start, false);
                 }
                 // Ranges end at 4 GiB; counted from its own start the request fits.
-                Ok(Decoded::Request { consumed }) if start > 0 && start + consumed > u32::MAX as usize => break,
+                Ok(Decoded::Request { consumed })
+                    if start > 0 && start + consumed > u32::MAX as usize =>
+                {
+                    break;
+                }
                 Ok(Decoded::Request { consumed }) => {
                     let shift = if self.is_inline { batch.add_inline(&self.inline) } else { start };
                     start += consumed;
@@ -382,10 +389,14 @@ impl Decoder {
         }
         while self.missing > 0 {
             let (length, start) = match short_length(buffer, self.position) {
-                Some((length, start)) if buffer[self.position] == b'$' => (u64::from(length), start),
+                Some((length, start)) if buffer[self.position] == b'$' => {
+                    (u64::from(length), start)
+                }
                 _ => match long_length(buffer, self.position)? {
                     Some((length, start)) => (length, start),
-                    None => return too_long(buffer.len() - self.position, "too big bulk count string"),
+                    None => {
+                        return too_long(buffer.len() - self.position, "too big bulk count string");
+                    }
                 },
             };
             if length > limits.bulk_max {

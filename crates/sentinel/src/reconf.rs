@@ -32,6 +32,8 @@ enum Wrong {
 
 /// How long a round of questions stands before it is begun anew.
 const ROUND_MS: u64 = 3000;
+/// How long a majority waits for those who have not answered.
+const ANSWER_MS: u64 = 200;
 /// SLAVEOF is not repeated within this time.
 const REPEAT_MS: u64 = 1000;
 /// A peer that was not heard for so long does not count as present.
@@ -188,8 +190,13 @@ fn confirmed(c: &mut Core, m: &mut Master) -> bool {
             }
         }
     }
-    let agreed = round.agreed.len() as u64 + 1;
-    let higher = round.higher;
+    let (since, higher, agreed) = (round.since, round.higher, round.agreed.len() as u64 + 1);
+    // The one that knows better may be the last to answer.
+    let id = m.id;
+    let open = |p: &Pending| matches!(p, Pending::Confirm { master, .. } if *master == id);
+    if m.peers.values().any(|p| c.links[&p.link].awaits(open)) && !c.io.due(since, ANSWER_MS) {
+        return false;
+    }
     !higher && agreed >= m.majority() && m.durable.0 == m.config_epoch
 }
 

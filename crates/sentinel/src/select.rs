@@ -3,7 +3,8 @@
 //! Asked are the live offsets (ROLE and INFO, sent when the election is won); dropped are replicas
 //! that are down, silent, stale, of priority 0, or too long without their master; of the rest wins
 //! the lowest priority number, then the highest offset, then the smallest run id. A replica that is
-//! a master already, promoted by a leader that died, goes before all others.
+//! a master already, promoted by a leader that died, goes before all others; an old master that
+//! came back and was not yet told to follow, after all others.
 //! Source: redis 7.0 `sentinel.c:sentinelSelectSlave`.
 
 use std::cmp::Ordering;
@@ -43,8 +44,15 @@ pub(crate) fn choose(c: &Core, m: &Master) -> Option<ReplicaKey> {
         .map(|(key, _)| key.clone())
 }
 
+/// A replica that has become a master: the choice of a leader that did not come to its end.
 fn is_promoted(node: &Node) -> bool {
-    node.live.is_some_and(|live| live.role == Role::Master)
+    node.live.is_some_and(|live| live.role == Role::Master) && !node.may_be_old_master
+}
+
+/// An old master that has come back and still calls itself one: its history has parted from the
+/// others', so its offset says nothing beside theirs.
+fn is_old_master(node: &Node) -> bool {
+    node.live.is_some_and(|live| live.role == Role::Master) && node.may_be_old_master
 }
 
 fn is_fit(c: &Core, m: &Master, node: &Node) -> bool {
@@ -82,6 +90,7 @@ pub(crate) fn offset_of(node: &Node) -> i64 {
 fn rank(a: &Node, b: &Node) -> Ordering {
     is_promoted(b)
         .cmp(&is_promoted(a))
+        .then(is_old_master(a).cmp(&is_old_master(b)))
         .then(a.priority.cmp(&b.priority))
         .then(offset_of(b).cmp(&offset_of(a)))
         .then_with(|| match (a.runid.is_empty(), b.runid.is_empty()) {

@@ -70,7 +70,13 @@ fn change(space: &Keyspace, model: &mut Model, prng: &mut Prng, keys: u64) {
             *model = std::mem::take(model)
                 .into_iter()
                 .map(|((d, key), value)| {
-                    let d = if d == db { other } else if d == other { db } else { d };
+                    let d = if d == db {
+                        other
+                    } else if d == other {
+                        db
+                    } else {
+                        d
+                    };
                     ((d, key), value)
                 })
                 .collect();
@@ -110,8 +116,10 @@ fn pass(space: &Keyspace, model: &mut Model, prng: &mut Prng, keys: u64) -> Mode
     let (mut out, mut count) = (Vec::new(), 0);
     for stripe in 0..space.stripes() {
         loop {
-            let progress =
-                space.hold(StripeMask(1 << stripe)).stripe(stripe).pass_step(200, &mut out, &mut count);
+            let progress = space
+                .hold(StripeMask(1 << stripe))
+                .stripe(stripe)
+                .pass_step(200, &mut out, &mut count);
             take(&mut out);
             if progress == PassProgress::Done {
                 break;
@@ -160,7 +168,8 @@ fn a_pass_sees_the_state_at_its_start() {
 fn keys_expire_when_their_time_comes_and_not_before() {
     for by in [StripeBy::Hash, StripeBy::Slot] {
         let space = Keyspace::new(2, 8, by);
-        let (mut prng, mut model) = (Prng::new(9), BTreeMap::<(usize, Vec<u8>), Option<i64>>::new());
+        let (mut prng, mut model) =
+            (Prng::new(9), BTreeMap::<(usize, Vec<u8>), Option<i64>>::new());
         let mut now = 1_000_000i64;
         for _ in 0..20_000 {
             let (db, key) = (prng.below(2) as usize, key_of(&mut prng, 500));
@@ -198,7 +207,11 @@ fn keys_expire_when_their_time_comes_and_not_before() {
                 now += prng.below(2_000) as i64;
                 let mut gone = Vec::new();
                 for stripe in 0..space.stripes() {
-                    while space.hold(StripeMask(1 << stripe)).stripe(stripe).expire_step(now, 10, &mut gone) {}
+                    while space
+                        .hold(StripeMask(1 << stripe))
+                        .stripe(stripe)
+                        .expire_step(now, 10, &mut gone)
+                    {}
                 }
                 for (db, entry) in &gone {
                     let at = model.remove(&(*db, entry.key().to_vec())).flatten();
@@ -217,7 +230,8 @@ fn keys_expire_when_their_time_comes_and_not_before() {
 fn expired_keys_are_removed_hidden_or_seen() {
     let space = Keyspace::new(1, 4, StripeBy::Hash);
     all_keys(&space, 0, 0).set_string(b"k", b"v", SetTtl::At(100));
-    let with = |expire| Keys::new(space.hold(space.all()), 0, KeyOptions { expire, ..options(100) });
+    let with =
+        |expire| Keys::new(space.hold(space.all()), 0, KeyOptions { expire, ..options(100) });
     assert!(with(ExpireRule::Ignore).exists(b"k"));
     assert!(!with(ExpireRule::Hide).exists(b"k"));
     assert_eq!(space.db_size(0).0, 1);

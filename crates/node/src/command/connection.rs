@@ -10,7 +10,12 @@ type Result = std::result::Result<After, CommandError>;
 /// The commands of this group.
 pub const TABLE: &[&Command<NodeFn>] = &[&AUTH, &HELLO, &PING, &ECHO, &SELECT, &QUIT, &RESET];
 
-const ANYTIME: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
+const ANYTIME: Flags = Flags::NOSCRIPT
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::NO_AUTH)
+    .union(Flags::ALLOW_BUSY);
 
 /// PING [message]
 pub const PING: Command<NodeFn> = Command::new(
@@ -40,7 +45,9 @@ fn ping(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 
 /// ECHO message
 pub const ECHO: Command<NodeFn> = Command::new(
-    CommandSpec::new("echo", 2, Group::Connection).flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST)).doc("O(1)", "Answers the message given."),
+    CommandSpec::new("echo", 2, Group::Connection)
+        .flags(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
+        .doc("O(1)", "Answers the message given."),
     |cx, args| {
         cx.reply.bulk(args.at(1));
         Ok(After::Done)
@@ -172,7 +179,11 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             name = Some(valid_name(args.at(at + 1))?);
             at += 2;
         } else {
-            return Err(CommandError::quoting(&[b"ERR Syntax error in HELLO option '", args.at(at), b"'"]));
+            return Err(CommandError::quoting(&[
+                b"ERR Syntax error in HELLO option '",
+                args.at(at),
+                b"'",
+            ]));
         }
     }
     if let Some((user, password)) = login {
@@ -206,7 +217,11 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     if is_sentinel {
         reply.text("sentinel");
     } else {
-        reply.text(if cx.worker.settings.config.cluster_enabled { "cluster" } else { "standalone" });
+        reply.text(if cx.worker.settings.config.cluster_enabled {
+            "cluster"
+        } else {
+            "standalone"
+        });
         reply.text("role");
         reply.text(if cx.node.is_replica() { "replica" } else { "master" });
     }
@@ -232,13 +247,20 @@ impl Node {
     }
 
     /// Checks a user and password. Until ACL users exist, there is `default` alone.
-    pub fn authenticate(&self, session: &mut Session, user: &[u8], password: &[u8]) -> std::result::Result<(), CommandError> {
+    pub fn authenticate(
+        &self,
+        session: &mut Session,
+        user: &[u8],
+        password: &[u8],
+    ) -> std::result::Result<(), CommandError> {
         let settings = self.settings.load();
         let expected = settings.config.requirepass.as_bytes();
         let right = user == b"default" && (expected.is_empty() || same_secret(expected, password));
         if !right {
             self.stats.auth_denied.fetch_add(1, Relaxed);
-            return Err(CommandError::new("WRONGPASS invalid username-password pair or user is disabled."));
+            return Err(CommandError::new(
+                "WRONGPASS invalid username-password pair or user is disabled.",
+            ));
         }
         session.authenticated = true;
         crate::lock(&session.info.names).user = "default".into();

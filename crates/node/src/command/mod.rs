@@ -20,9 +20,22 @@ use crate::NodeFn;
 use commands::Command;
 
 /// The tables of all groups.
-pub const TABLES: &[&[&Command<NodeFn>]] =
-    &[connection::TABLE, transactions::TABLE, pubsub::TABLE, replication::TABLE, sentinel::TABLE, server::TABLE,
-      info::TABLE, client::TABLE, command_cmd::TABLE, debug::TABLE, memory::TABLE, latency::TABLE, slowlog::TABLE, about::TABLE];
+pub const TABLES: &[&[&Command<NodeFn>]] = &[
+    connection::TABLE,
+    transactions::TABLE,
+    pubsub::TABLE,
+    replication::TABLE,
+    sentinel::TABLE,
+    server::TABLE,
+    info::TABLE,
+    client::TABLE,
+    command_cmd::TABLE,
+    debug::TABLE,
+    memory::TABLE,
+    latency::TABLE,
+    slowlog::TABLE,
+    about::TABLE,
+];
 
 /// The version of Redis whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.4.0";

@@ -7,19 +7,30 @@ use resp::{Args, Reply};
 type Result = std::result::Result<After, CommandError>;
 
 /// The commands of this group.
-pub const TABLE: &[&Command<NodeFn>] = &[&SUBSCRIBE, &UNSUBSCRIBE, &PSUBSCRIBE, &PUNSUBSCRIBE, &PUBLISH, &PUBSUB];
+pub const TABLE: &[&Command<NodeFn>] =
+    &[&SUBSCRIBE, &UNSUBSCRIBE, &PSUBSCRIBE, &PUNSUBSCRIBE, &PUBLISH, &PUBSUB];
 
-const SUB: Flags = Flags::PUBSUB.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::SENTINEL);
+const SUB: Flags = Flags::PUBSUB
+    .union(Flags::NOSCRIPT)
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::SENTINEL);
 
 /// SUBSCRIBE channel [channel ...]
 pub const SUBSCRIBE: Command<NodeFn> = Command::new(
-    CommandSpec::new("subscribe", -2, Group::Pubsub).flags(SUB).since("2.0.0").doc("O(N) where N is the number of channels to subscribe to.", "Listens to channels."),
+    CommandSpec::new("subscribe", -2, Group::Pubsub)
+        .flags(SUB)
+        .since("2.0.0")
+        .doc("O(N) where N is the number of channels to subscribe to.", "Listens to channels."),
     |cx, args| subscribe(cx, args, false),
 );
 
 /// PSUBSCRIBE pattern [pattern ...]
 pub const PSUBSCRIBE: Command<NodeFn> = Command::new(
-    CommandSpec::new("psubscribe", -2, Group::Pubsub).flags(SUB).since("2.0.0").doc("O(N) where N is the number of patterns to subscribe to.", "Listens to the channels that match patterns."),
+    CommandSpec::new("psubscribe", -2, Group::Pubsub).flags(SUB).since("2.0.0").doc(
+        "O(N) where N is the number of patterns to subscribe to.",
+        "Listens to the channels that match patterns.",
+    ),
     |cx, args| subscribe(cx, args, true),
 );
 
@@ -50,13 +61,19 @@ fn confirm(reply: &mut Reply, word: &str, name: Option<&[u8]>, session: &Session
 
 /// UNSUBSCRIBE [channel [channel ...]]
 pub const UNSUBSCRIBE: Command<NodeFn> = Command::new(
-    CommandSpec::new("unsubscribe", -1, Group::Pubsub).flags(SUB).since("2.0.0").doc("O(N) where N is the number of channels to unsubscribe.", "Stops listening to channels."),
+    CommandSpec::new("unsubscribe", -1, Group::Pubsub).flags(SUB).since("2.0.0").doc(
+        "O(N) where N is the number of channels to unsubscribe.",
+        "Stops listening to channels.",
+    ),
     |cx, args| unsubscribe(cx, args, false),
 );
 
 /// PUNSUBSCRIBE [pattern [pattern ...]]
 pub const PUNSUBSCRIBE: Command<NodeFn> = Command::new(
-    CommandSpec::new("punsubscribe", -1, Group::Pubsub).flags(SUB).since("2.0.0").doc("O(N) where N is the number of patterns to unsubscribe.", "Stops listening to patterns."),
+    CommandSpec::new("punsubscribe", -1, Group::Pubsub).flags(SUB).since("2.0.0").doc(
+        "O(N) where N is the number of patterns to unsubscribe.",
+        "Stops listening to patterns.",
+    ),
     |cx, args| unsubscribe(cx, args, true),
 );
 
@@ -115,14 +132,22 @@ fn publish(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return super::sentinel::run(cx, args);
     }
     let own = cx.session.id();
-    let receivers = cx.node.pubsub.publish(&cx.node.mailboxes, args.at(1), args.at(2), own, &mut cx.session.pushes);
+    let receivers = cx.node.pubsub.publish(
+        &cx.node.mailboxes,
+        args.at(1),
+        args.at(2),
+        own,
+        &mut cx.session.pushes,
+    );
     cx.reply.count(receivers);
     Ok(After::Propagate)
 }
 
 /// PUBSUB subcommand
 pub const PUBSUB: Command<NodeFn> = Command::container(
-    CommandSpec::new("pubsub", -2, Group::Pubsub).since("2.8.0").doc("Depends on subcommand.", "Tells about channels and who listens."),
+    CommandSpec::new("pubsub", -2, Group::Pubsub)
+        .since("2.8.0")
+        .doc("Depends on subcommand.", "Tells about channels and who listens."),
     |_, _| Err(CommandError::arity("pubsub")),
     &[&CHANNELS, &NUMPAT, &NUMSUB, &HELP],
 );
@@ -143,7 +168,10 @@ const CHANNELS: Command<NodeFn> = Command::new(
 );
 
 const NUMPAT: Command<NodeFn> = Command::new(
-    CommandSpec::new("pubsub|numpat", 2, Group::Pubsub).flags(LOOK).since("2.8.0").doc("O(1)", "Counts the patterns that somebody listens to."),
+    CommandSpec::new("pubsub|numpat", 2, Group::Pubsub)
+        .flags(LOOK)
+        .since("2.8.0")
+        .doc("O(1)", "Counts the patterns that somebody listens to."),
     |cx, _| {
         cx.reply.count(cx.node.pubsub.counts().1);
         Ok(After::Done)
@@ -151,7 +179,10 @@ const NUMPAT: Command<NodeFn> = Command::new(
 );
 
 const NUMSUB: Command<NodeFn> = Command::new(
-    CommandSpec::new("pubsub|numsub", -2, Group::Pubsub).flags(LOOK).since("2.8.0").doc("O(N) for the NUMSUB subcommand, where N is the number of requested channels", "Counts those who listen to channels."),
+    CommandSpec::new("pubsub|numsub", -2, Group::Pubsub).flags(LOOK).since("2.8.0").doc(
+        "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
+        "Counts those who listen to channels.",
+    ),
     |cx, args| {
         // Pairs in one flat array, also in RESP3, as Redis sends them.
         cx.reply.array((args.len() - 2) * 2);
@@ -164,17 +195,24 @@ const NUMSUB: Command<NodeFn> = Command::new(
 );
 
 const HELP: Command<NodeFn> = Command::new(
-    CommandSpec::new("pubsub|help", 2, Group::Pubsub).flags(Flags::LOADING.union(Flags::STALE)).since("6.2.0").doc("O(1)", "Lists the subcommands."),
+    CommandSpec::new("pubsub|help", 2, Group::Pubsub)
+        .flags(Flags::LOADING.union(Flags::STALE))
+        .since("6.2.0")
+        .doc("O(1)", "Lists the subcommands."),
     |cx, _| {
-        super::help(cx.reply, "PUBSUB", &[
-            "CHANNELS [<pattern>]",
-            "    Return the currently active channels matching a <pattern> (default: '*').",
-            "NUMPAT",
-            "    Return number of subscriptions to patterns.",
-            "NUMSUB [<channel> ...]",
-            "    Return the number of subscribers for the specified channels, excluding",
-            "    pattern subscriptions(default: no channels).",
-        ]);
+        super::help(
+            cx.reply,
+            "PUBSUB",
+            &[
+                "CHANNELS [<pattern>]",
+                "    Return the currently active channels matching a <pattern> (default: '*').",
+                "NUMPAT",
+                "    Return number of subscriptions to patterns.",
+                "NUMSUB [<channel> ...]",
+                "    Return the number of subscribers for the specified channels, excluding",
+                "    pattern subscriptions(default: no channels).",
+            ],
+        );
         Ok(After::Done)
     },
 );

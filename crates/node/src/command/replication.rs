@@ -4,13 +4,14 @@ use crate::{After, Node, NodeCtx, NodeFn};
 use commands::{AclCategories, Command, CommandError, CommandSpec, Flags, Group};
 use replication::{ConnId, MasterInput, ReplicaOfOutcome, Upstream};
 use resp::Args;
-use stdx::UnixMs;
 use std::sync::atomic::Ordering;
+use stdx::UnixMs;
 
 type Result = std::result::Result<After, CommandError>;
 
 /// The commands of this group.
-pub const TABLE: &[&Command<NodeFn>] = &[&REPLICAOF, &SLAVEOF, &REPLCONF, &PSYNC, &SYNC, &ROLE, &WAIT, &FAILOVER];
+pub const TABLE: &[&Command<NodeFn>] =
+    &[&REPLICAOF, &SLAVEOF, &REPLCONF, &PSYNC, &SYNC, &ROLE, &WAIT, &FAILOVER];
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
 
@@ -37,7 +38,8 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Err(CommandError::new("ERR REPLICAOF not allowed in cluster mode."));
     }
     let now = cx.worker.now.mono();
-    let who = cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
+    let who =
+        cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
     if args.is(1, "no") && args.is(2, "one") {
         cx.node.become_master(now, &who);
         cx.reply.ok();
@@ -46,13 +48,14 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     if cx.session.is_replica {
         return Err(CommandError::new("ERR Command is not valid when client is a replica."));
     }
-    let port = stdx::parse_i64(args.at(2))
-        .ok_or(CommandError::NOT_INTEGER)?;
+    let port = stdx::parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
     let port = u16::try_from(port).map_err(|_| CommandError::new("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     match cx.node.become_replica(now, &host, port, &who) {
         ReplicaOfOutcome::Started => cx.reply.ok(),
-        ReplicaOfOutcome::AlreadyConnected => cx.reply.simple("OK Already connected to specified master"),
+        ReplicaOfOutcome::AlreadyConnected => {
+            cx.reply.simple("OK Already connected to specified master")
+        }
     }
     Ok(After::Done)
 }
@@ -65,7 +68,11 @@ pub const REPLCONF: Command<NodeFn> = Command::new(
         .doc("O(1)", "What a replica tells its master about itself."),
     |cx, args| {
         let info = std::sync::Arc::clone(&cx.session.info);
-        let input = MasterInput::Replconf { conn: ConnId(info.id), peer_ip: peer_ip(&info.addr, info.unix), args: *args };
+        let input = MasterInput::Replconf {
+            conn: ConnId(info.id),
+            peer_ip: peer_ip(&info.addr, info.unix),
+            args: *args,
+        };
         feed(cx, input)
     },
 );
@@ -122,7 +129,13 @@ fn peer_ip(addr: &str, unix: bool) -> &str {
 /// ROLE
 pub const ROLE: Command<NodeFn> = Command::new(
     CommandSpec::new("role", 1, Group::Server)
-        .flags(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::SENTINEL))
+        .flags(
+            Flags::NOSCRIPT
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::FAST)
+                .union(Flags::SENTINEL),
+        )
         .acl(AclCategories::ADMIN.union(AclCategories::DANGEROUS))
         .since("2.8.12")
         .doc("O(1)", "Tells this node's place in its replication group."),
@@ -157,7 +170,8 @@ fn wait(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         ));
     }
     let wanted = stdx::parse_i64(args.at(1)).ok_or(CommandError::NOT_INTEGER)?;
-    let ms = stdx::parse_i64(args.at(2)).ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+    let ms = stdx::parse_i64(args.at(2))
+        .ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
     if ms < 0 {
         return Err(CommandError::new("ERR timeout is negative"));
     }
@@ -184,7 +198,11 @@ pub const FAILOVER: Command<NodeFn> = Command::new(
         .flags(ADMIN.union(Flags::STALE))
         .since("6.2.0")
         .doc("O(1)", "Hands the role of master over to a replica."),
-    |_, _| Err(CommandError::new("ERR FAILOVER is not supported yet; use SENTINEL FAILOVER, or REPLICAOF on the nodes")),
+    |_, _| {
+        Err(CommandError::new(
+            "ERR FAILOVER is not supported yet; use SENTINEL FAILOVER, or REPLICAOF on the nodes",
+        ))
+    },
 );
 
 impl Node {
@@ -201,7 +219,13 @@ impl Node {
     }
 
     /// Follows a master. All stripe locks are held.
-    pub fn become_replica(&self, now: stdx::MonoMs, host: &str, port: u16, who: &str) -> ReplicaOfOutcome {
+    pub fn become_replica(
+        &self,
+        now: stdx::MonoMs,
+        host: &str,
+        port: u16,
+        who: &str,
+    ) -> ReplicaOfOutcome {
         let outcome = self.repl.link().replicaof(now, host, port, who);
         if outcome == ReplicaOfOutcome::Started {
             self.role.is_replica.store(true, Ordering::Release);
@@ -217,7 +241,8 @@ impl Node {
     fn settings_of_role(&self, master: Option<(&str, u16)>) {
         let _one_at_a_time = crate::lock(&self.config_lock);
         let mut config = self.settings.load().config.clone();
-        config.replicaof = master.map(|(host, port)| config::HostPort { host: host.to_string(), port });
+        config.replicaof =
+            master.map(|(host, port)| config::HostPort { host: host.to_string(), port });
         self.set_config(config);
         self.host.role_changed(master.is_some());
     }

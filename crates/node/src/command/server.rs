@@ -20,7 +20,10 @@ const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
 pub const SAVE: Command<NodeFn> = Command::new(
     CommandSpec::new("save", 1, Group::Server)
         .flags(ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI))
-        .doc("O(N) where N is the total number of keys in all databases", "Writes the data set to its file, and waits for that."),
+        .doc(
+            "O(N) where N is the total number of keys in all databases",
+            "Writes the data set to its file, and waits for that.",
+        ),
     |cx, _| {
         cx.node.host.save().map_err(CommandError::owned)?;
         cx.reply.ok();
@@ -50,7 +53,11 @@ pub const BGREWRITEAOF: Command<NodeFn> = Command::new(
     CommandSpec::new("bgrewriteaof", 1, Group::Server)
         .flags(ADMIN.union(Flags::NO_ASYNC_LOADING))
         .doc("O(1)", "Rewrites the append-only file in the background."),
-    |_, _| Err(CommandError::new("ERR the append-only file is not supported yet; SAVE and BGSAVE write an RDB file")),
+    |_, _| {
+        Err(CommandError::new(
+            "ERR the append-only file is not supported yet; SAVE and BGSAVE write an RDB file",
+        ))
+    },
 );
 
 /// LASTSAVE
@@ -142,7 +149,9 @@ pub const MONITOR: Command<NodeFn> = Command::new(
 
 /// CONFIG subcommand
 pub const CONFIG: Command<NodeFn> = Command::container(
-    CommandSpec::new("config", -2, Group::Server).since("2.0.0").doc("Depends on subcommand.", "Reads and changes the configuration."),
+    CommandSpec::new("config", -2, Group::Server)
+        .since("2.0.0")
+        .doc("Depends on subcommand.", "Reads and changes the configuration."),
     |_, _| Err(CommandError::arity("config")),
     &[&CONFIG_GET, &CONFIG_HELP, &CONFIG_RESETSTAT, &CONFIG_REWRITE, &CONFIG_SET],
 );
@@ -150,7 +159,10 @@ pub const CONFIG: Command<NodeFn> = Command::container(
 const CONFIG_FLAGS: Flags = ADMIN.union(Flags::LOADING).union(Flags::STALE);
 
 const CONFIG_GET: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|get", -3, Group::Server).flags(CONFIG_FLAGS).since("2.0.0").doc("O(N) when N is the number of configuration parameters provided", "Reads directives."),
+    CommandSpec::new("config|get", -3, Group::Server)
+        .flags(CONFIG_FLAGS)
+        .since("2.0.0")
+        .doc("O(N) when N is the number of configuration parameters provided", "Reads directives."),
     |cx, args| {
         let patterns: Vec<&[u8]> = args.iter().skip(2).collect();
         let found = cx.node.settings.load().config.get(&patterns);
@@ -164,7 +176,14 @@ const CONFIG_GET: Command<NodeFn> = Command::new(
 );
 
 const CONFIG_SET: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|set", -4, Group::Server).flags(CONFIG_FLAGS).since("2.0.0").doc("O(N) when N is the number of configuration parameters provided", "Changes directives.").tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+    CommandSpec::new("config|set", -4, Group::Server)
+        .flags(CONFIG_FLAGS)
+        .since("2.0.0")
+        .doc(
+            "O(N) when N is the number of configuration parameters provided",
+            "Changes directives.",
+        )
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     config_set,
 );
 
@@ -174,19 +193,31 @@ fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let old = node.settings.load_full();
     let words: Vec<&[u8]> = args.iter().skip(2).collect();
     let rules = SetRules {
-        protected_allowed: crate::exec::command_allowed(old.config.enable_protected_configs, cx.session),
+        protected_allowed: crate::exec::command_allowed(
+            old.config.enable_protected_configs,
+            cx.session,
+        ),
         loading: node.persistence.loading.load(Ordering::Relaxed),
     };
-    let prepared = old.config.prepare_set(&words, rules).map_err(|error| CommandError::owned(error.to_string()))?;
+    let prepared = old
+        .config
+        .prepare_set(&words, rules)
+        .map_err(|error| CommandError::owned(error.to_string()))?;
     for change in &prepared.changes {
         let name = change.directive.name;
         if let Err(reason) = node.host.config_changed(&old.config, &prepared.config, &[name]) {
             // What was applied before this one is taken back.
             for undone in prepared.changes.iter().take_while(|c| c.directive.name != name) {
                 // The old value was in force a moment ago.
-                let _ = node.host.config_changed(&prepared.config, &old.config, &[undone.directive.name]);
+                let _ = node.host.config_changed(
+                    &prepared.config,
+                    &old.config,
+                    &[undone.directive.name],
+                );
             }
-            return Err(CommandError::owned(SetError::not_applied(change.name, &reason).to_string()));
+            return Err(CommandError::owned(
+                SetError::not_applied(change.name, &reason).to_string(),
+            ));
         }
     }
     if prepared.changes.iter().any(|change| change.directive.name == "requirepass") {
@@ -204,7 +235,10 @@ fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 }
 
 const CONFIG_REWRITE: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|rewrite", 2, Group::Server).flags(CONFIG_FLAGS).since("2.8.0").doc("O(1)", "Writes the configuration into its file."),
+    CommandSpec::new("config|rewrite", 2, Group::Server)
+        .flags(CONFIG_FLAGS)
+        .since("2.8.0")
+        .doc("O(1)", "Writes the configuration into its file."),
     |cx, _| {
         let _one_at_a_time = lock(&cx.node.config_lock);
         cx.node.rewrite_config().map_err(CommandError::owned)?;
@@ -214,7 +248,10 @@ const CONFIG_REWRITE: Command<NodeFn> = Command::new(
 );
 
 const CONFIG_RESETSTAT: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|resetstat", 2, Group::Server).flags(CONFIG_FLAGS.union(Flags::WALKS)).since("2.0.0").doc("O(1)", "Sets the counters of INFO to zero."),
+    CommandSpec::new("config|resetstat", 2, Group::Server)
+        .flags(CONFIG_FLAGS.union(Flags::WALKS))
+        .since("2.0.0")
+        .doc("O(1)", "Sets the counters of INFO to zero."),
     |cx, _| {
         cx.node.stats.reset();
         cx.node.repl.master().reset_stats();
@@ -225,18 +262,25 @@ const CONFIG_RESETSTAT: Command<NodeFn> = Command::new(
 );
 
 const CONFIG_HELP: Command<NodeFn> = Command::new(
-    CommandSpec::new("config|help", 2, Group::Server).flags(Flags::LOADING.union(Flags::STALE)).since("5.0.0").doc("O(1)", "Lists the subcommands."),
+    CommandSpec::new("config|help", 2, Group::Server)
+        .flags(Flags::LOADING.union(Flags::STALE))
+        .since("5.0.0")
+        .doc("O(1)", "Lists the subcommands."),
     |cx, _| {
-        super::help(cx.reply, "CONFIG", &[
-            "GET <pattern>",
-            "    Return parameters matching the glob-like <pattern> and their values.",
-            "SET <directive> <value>",
-            "    Set the configuration <directive> to <value>.",
-            "RESETSTAT",
-            "    Reset statistics reported by the INFO command.",
-            "REWRITE",
-            "    Rewrite the configuration file.",
-        ]);
+        super::help(
+            cx.reply,
+            "CONFIG",
+            &[
+                "GET <pattern>",
+                "    Return parameters matching the glob-like <pattern> and their values.",
+                "SET <directive> <value>",
+                "    Set the configuration <directive> to <value>.",
+                "RESETSTAT",
+                "    Reset statistics reported by the INFO command.",
+                "REWRITE",
+                "    Rewrite the configuration file.",
+            ],
+        );
         Ok(After::Done)
     },
 );

@@ -12,11 +12,18 @@ type Result = std::result::Result<After, CommandError>;
 /// The commands of this group.
 pub const TABLE: &[&Command<NodeFn>] = &[&MULTI, &EXEC, &DISCARD, &WATCH, &UNWATCH];
 
-const ALWAYS: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::ALLOW_BUSY);
+const ALWAYS: Flags = Flags::NOSCRIPT
+    .union(Flags::LOADING)
+    .union(Flags::STALE)
+    .union(Flags::FAST)
+    .union(Flags::ALLOW_BUSY);
 
 /// MULTI
 pub const MULTI: Command<NodeFn> = Command::new(
-    CommandSpec::new("multi", 1, Group::Transactions).flags(ALWAYS).since("1.2.0").doc("O(1)", "Starts a transaction."),
+    CommandSpec::new("multi", 1, Group::Transactions)
+        .flags(ALWAYS)
+        .since("1.2.0")
+        .doc("O(1)", "Starts a transaction."),
     |cx, _| {
         if cx.session.multi.is_some() {
             return Err(CommandError::new("ERR MULTI calls can not be nested"));
@@ -40,7 +47,10 @@ pub const EXEC: Command<NodeFn> = Command::new(
 
 /// DISCARD
 pub const DISCARD: Command<NodeFn> = Command::new(
-    CommandSpec::new("discard", 1, Group::Transactions).flags(ALWAYS).since("2.0.0").doc("O(N), when N is the number of queued commands", "Gives a transaction up."),
+    CommandSpec::new("discard", 1, Group::Transactions)
+        .flags(ALWAYS)
+        .since("2.0.0")
+        .doc("O(N), when N is the number of queued commands", "Gives a transaction up."),
     |cx, _| {
         if cx.session.multi.is_none() {
             return Err(CommandError::new("ERR DISCARD without MULTI"));
@@ -57,7 +67,10 @@ pub const WATCH: Command<NodeFn> = Command::new(
         .flags(ALWAYS)
         .keys(&[each(1, KeyFlags::RO)])
         .since("2.2.0")
-        .doc("O(1) for every key.", "Lets the next transaction fail if one of the keys changes before it."),
+        .doc(
+            "O(1) for every key.",
+            "Lets the next transaction fail if one of the keys changes before it.",
+        ),
     watch,
 );
 
@@ -66,7 +79,10 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
     let db = cx.session.db;
-    let watch = cx.session.watch.get_or_insert_with(|| Watch { flag: Arc::new(WatchFlag::default()), keys: Vec::new() });
+    let watch = cx
+        .session
+        .watch
+        .get_or_insert_with(|| Watch { flag: Arc::new(WatchFlag::default()), keys: Vec::new() });
     for key in args.iter().skip(1) {
         if watch.keys.iter().any(|(d, k, _)| *d == db && k == key) {
             continue;
@@ -75,7 +91,11 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         let now = cx.keys.options.now.0;
         let hash = structures::hash::hash_bytes(key);
         let data = cx.keys.held().stripe(stripe);
-        let expired = data.db(db).get(hash, key).and_then(structures::Entry::stamp).is_some_and(|at| at <= now);
+        let expired = data
+            .db(db)
+            .get(hash, key)
+            .and_then(structures::Entry::stamp)
+            .is_some_and(|at| at <= now);
         data.watch(db, key, &watch.flag);
         watch.keys.push((db, key.to_vec(), expired));
     }
@@ -86,7 +106,10 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 
 /// UNWATCH
 pub const UNWATCH: Command<NodeFn> = Command::new(
-    CommandSpec::new("unwatch", 1, Group::Transactions).flags(ALWAYS).since("2.2.0").doc("O(1)", "Forgets the watched keys."),
+    CommandSpec::new("unwatch", 1, Group::Transactions)
+        .flags(ALWAYS)
+        .since("2.2.0")
+        .doc("O(1)", "Forgets the watched keys."),
     |cx, _| {
         // Inside EXEC the stripes are held, and the watch ends with the transaction anyway.
         if !cx.in_exec {
@@ -127,7 +150,10 @@ pub(crate) fn watched_key_changed(session: &Session, keys: &mut Keys<'_>) -> boo
         let hash = structures::hash::hash_bytes(key);
         // A stripe outside the transaction is looked at alone, without keeping it.
         let look = |data: &mut keyspace::StripeData| {
-            data.db(*db).get(hash, key).and_then(structures::Entry::stamp).is_some_and(|at| at <= now)
+            data.db(*db)
+                .get(hash, key)
+                .and_then(structures::Entry::stamp)
+                .is_some_and(|at| at <= now)
         };
         let mask = keys.held().mask();
         let expired = if mask.has(stripe) { look(keys.held().stripe(stripe)) } else { false };

@@ -43,18 +43,31 @@ pub fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, St
     for word in bind {
         let (ip, optional) = parse_bind(word);
         let opened = ip.and_then(|ip| {
-            open_tcp(SocketAddr::new(ip, port), backlog).map_err(|error| (ip, error)).map_err(|(_, error)| match error.kind() {
-                io::ErrorKind::AddrInUse => format!("bind: Address already in use ({word}:{port})"),
-                _ => format!("bind: {error} ({word}:{port})"),
-            })
+            open_tcp(SocketAddr::new(ip, port), backlog).map_err(|error| (ip, error)).map_err(
+                |(_, error)| match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        format!("bind: Address already in use ({word}:{port})")
+                    }
+                    _ => format!("bind: {error} ({word}:{port})"),
+                },
+            )
         });
         match opened {
             Ok(listener) => listeners.push(Listener::Tcp(listener)),
             Err(why) if optional && !why.contains("in use") => {
-                crate::log::write(crate::log::VERBOSE, &format!("Skipping optional address {word}: {why}"));
+                crate::log::write(
+                    crate::log::VERBOSE,
+                    &format!("Skipping optional address {word}: {why}"),
+                );
             }
             Err(why) => {
-                crate::log::write(crate::log::WARNING, &format!("Warning: Could not create server TCP listening socket {}:{port}: {why}", word.trim_start_matches('-')));
+                crate::log::write(
+                    crate::log::WARNING,
+                    &format!(
+                        "Warning: Could not create server TCP listening socket {}:{port}: {why}",
+                        word.trim_start_matches('-')
+                    ),
+                );
                 return Err(why);
             }
         }
@@ -80,7 +93,8 @@ pub fn unix(config: &Config) -> Result<Option<Listener>, String> {
     let path = String::from_utf8_lossy(path).into_owned();
     // A socket file left by an earlier run is in the way of bind.
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?;
+    let listener = UnixListener::bind(&path)
+        .map_err(|error| format!("Failed opening Unix socket: bind: {error}"))?;
     if config.unixsocketperm != 0 {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(config.unixsocketperm))
             .map_err(|error| format!("Failed to set permissions of the Unix socket: {error}"))?;

@@ -90,7 +90,10 @@ enum Step {
         current: Option<(Arc<Vec<u8>>, usize)>,
         trailer: Vec<u8>,
     },
-    Log { cursor: Cursor, chunks: Vec<Chunk> },
+    Log {
+        cursor: Cursor,
+        chunks: Vec<Chunk>,
+    },
 }
 
 /// Bytes sent to one replica before other connections get their turn.
@@ -180,7 +183,9 @@ impl SnapshotQueues {
 /// Starts what the replication machine wants sent.
 pub fn start_transfer(conn: &mut Conn, queues: &SnapshotQueues, transfer: Transfer) -> bool {
     let Some(queue) = queues.take(transfer.job, conn.session.id()) else { return false };
-    conn.feed.get_or_insert_with(|| Box::new(ReplicaFeed::new())).start_transfer(queue, transfer.trailer);
+    conn.feed
+        .get_or_insert_with(|| Box::new(ReplicaFeed::new()))
+        .start_transfer(queue, transfer.trailer);
     conn.send(&transfer.header) != Flush::Broken
 }
 
@@ -192,7 +197,13 @@ pub fn pump(node: &Node, conn: &mut Conn, now: MonoMs, sent_total: &mut u64) -> 
     result
 }
 
-fn pump_feed(node: &Node, conn: &mut Conn, feed: &mut ReplicaFeed, now: MonoMs, sent_total: &mut u64) -> Pumped {
+fn pump_feed(
+    node: &Node,
+    conn: &mut Conn,
+    feed: &mut ReplicaFeed,
+    now: MonoMs,
+    sent_total: &mut u64,
+) -> Pumped {
     // Replies and status lines go first.
     match conn.flush() {
         Flush::Done => {}

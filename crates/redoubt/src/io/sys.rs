@@ -62,7 +62,11 @@ pub fn raise_open_files(wanted: u64) -> u64 {
     }
     raised = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), rlim_max: limit.rlim_max };
     // SAFETY: as above.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 { raised.rlim_cur } else { limit.rlim_cur }
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0 {
+        raised.rlim_cur
+    } else {
+        limit.rlim_cur
+    }
 }
 
 /// Goes into the background: the parent process ends here. Call it before any thread exists.
@@ -123,7 +127,8 @@ pub fn uname() -> String {
 /// ones; those that it opens itself are so from the start.
 pub fn keep_descriptors_private() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
+    let names =
+        entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
     for fd in names.filter_map(|name| name.parse::<i32>().ok()).filter(|&fd| fd > 2) {
         // SAFETY: F_SETFD has no memory effects; on a descriptor that is closed by now it just fails.
         unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };

@@ -16,7 +16,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use node::{ClientInfo, Message, Next, Node, ReplicaTask, Session, Worker};
 use replication::{ConnId, MasterInput};
-use resp::{Args, Decoded, Limits, Reply};
+use resp::Reply;
 use slab::Slab;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -102,7 +102,12 @@ pub struct EventLoop {
 
 impl EventLoop {
     /// A loop for worker `index`, which accepts on `listeners`.
-    pub fn new(shared: Arc<Shared>, poll: Poll, worker: Worker, listeners: Vec<Listener>) -> std::io::Result<EventLoop> {
+    pub fn new(
+        shared: Arc<Shared>,
+        poll: Poll,
+        worker: Worker,
+        listeners: Vec<Listener>,
+    ) -> std::io::Result<EventLoop> {
         let mut this = EventLoop {
             shared,
             poll,
@@ -192,7 +197,10 @@ impl EventLoop {
 
     /// How long the loop may sleep.
     fn timeout(&self) -> Duration {
-        if !self.again.is_empty() || self.pump_again || self.shared.node.mailboxes[self.worker.index].is_signalled() {
+        if !self.again.is_empty()
+            || self.pump_again
+            || self.shared.node.mailboxes[self.worker.index].is_signalled()
+        {
             return Duration::ZERO;
         }
         // As of the last command: a sleep that is a little too long does no harm.
@@ -241,15 +249,25 @@ impl EventLoop {
                     if target == self.worker.index {
                         self.add_conn(new);
                     } else {
-                        self.shared.handover.queues[target].lock().unwrap_or_else(PoisonError::into_inner).push(new);
+                        self.shared.handover.queues[target]
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(new);
                         // Any message wakes the worker, which then looks at its queue.
                         self.shared.node.mailboxes[target].send(Message::Resume);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) => {
-                    crate::log::write(crate::log::WARNING, &format!("Accepting client connection: {error}"));
+                    crate::log::write(
+                        crate::log::WARNING,
+                        &format!("Accepting client connection: {error}"),
+                    );
                     return;
                 }
             }
@@ -290,7 +308,15 @@ impl EventLoop {
         let local = if is_unix { format!("{local}:0") } else { local };
         let id = node.clients.next_id();
         let now = self.worker.now.mono().0;
-        let info = Arc::new(ClientInfo::new(id, self.worker.index, peer_text, local, stream.fd(), is_unix, now));
+        let info = Arc::new(ClientInfo::new(
+            id,
+            self.worker.index,
+            peer_text,
+            local,
+            stream.fd(),
+            is_unix,
+            now,
+        ));
         node.clients.add(&info);
         node.stats.connections.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(info, !node.needs_password());
@@ -324,7 +350,10 @@ impl EventLoop {
     }
 
     fn publish_streaming(&self) {
-        let any = self.conns.iter().any(|(_, conn)| conn.feed.as_ref().is_some_and(|feed| feed.is_streaming()));
+        let any = self
+            .conns
+            .iter()
+            .any(|(_, conn)| conn.feed.as_ref().is_some_and(|feed| feed.is_streaming()));
         self.shared.node.repl.set_streaming(self.worker.index, any);
     }
 
@@ -362,7 +391,8 @@ impl EventLoop {
 
     fn pump_all(&mut self) {
         self.pump_again = false;
-        let with_feed: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.feed.is_some()).map(|(at, _)| at).collect();
+        let with_feed: Vec<usize> =
+            self.conns.iter().filter(|(_, conn)| conn.feed.is_some()).map(|(at, _)| at).collect();
         for at in with_feed {
             self.pump(at);
         }
@@ -379,7 +409,9 @@ impl EventLoop {
         for message in messages {
             match message {
                 Message::Push { client, bytes } => self.push(client, &bytes),
-                Message::Unblock { client, ticket, bytes, position } => self.unblock(client, ticket, &bytes, position),
+                Message::Unblock { client, ticket, bytes, position } => {
+                    self.unblock(client, ticket, &bytes, position)
+                }
                 Message::Close { client, flush } => {
                     if let Some(&at) = self.by_client.get(&client) {
                         let conn = &mut self.conns[at];
@@ -407,7 +439,10 @@ impl EventLoop {
         if let Some(listeners) = self.take_listeners()
             && let Err(error) = self.set_listeners(listeners)
         {
-            crate::log::write(crate::log::WARNING, &format!("Could not listen on the new addresses: {error}"));
+            crate::log::write(
+                crate::log::WARNING,
+                &format!("Could not listen on the new addresses: {error}"),
+            );
         }
         if pump {
             self.take_replica_tasks();
@@ -430,9 +465,13 @@ impl EventLoop {
             let Some(&at) = self.by_client.get(&client) else { continue };
             let conn = &mut self.conns[at];
             let fine = match task {
-                ReplicaTask::Transfer(transfer) => replica::start_transfer(conn, &self.shared.queues, transfer),
+                ReplicaTask::Transfer(transfer) => {
+                    replica::start_transfer(conn, &self.shared.queues, transfer)
+                }
                 ReplicaTask::Stream(cursor) => {
-                    conn.feed.get_or_insert_with(|| Box::new(ReplicaFeed::new())).start_stream(cursor);
+                    conn.feed
+                        .get_or_insert_with(|| Box::new(ReplicaFeed::new()))
+                        .start_stream(cursor);
                     true
                 }
             };
@@ -483,7 +522,8 @@ impl EventLoop {
 
     /// Runs what CLIENT PAUSE held back.
     fn resume(&mut self) {
-        let held: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.held.is_some()).map(|(at, _)| at).collect();
+        let held: Vec<usize> =
+            self.conns.iter().filter(|(_, conn)| conn.held.is_some()).map(|(at, _)| at).collect();
         for at in held {
             self.retry(at);
         }
@@ -502,7 +542,8 @@ impl EventLoop {
             }
             Next::Close => conn.closing = true,
         }
-        if conn.send(reply.bytes()) == Flush::Broken || (conn.closing && conn.pending_output() == 0) {
+        if conn.send(reply.bytes()) == Flush::Broken || (conn.closing && conn.pending_output() == 0)
+        {
             return self.close(at);
         }
         self.go_on(at);
@@ -525,11 +566,14 @@ impl EventLoop {
         let mut resume = false;
         for (at, conn) in &mut self.conns {
             let info = &conn.session.info;
-            if info.killed.load(Ordering::Relaxed) || conn.over_limit(&settings.config, now.mono().0) {
+            if info.killed.load(Ordering::Relaxed)
+                || conn.over_limit(&settings.config, now.mono().0)
+            {
                 close.push(at);
                 continue;
             }
-            let idle = now.mono().0.saturating_sub(conn.session.info.last_active.load(Ordering::Relaxed));
+            let idle =
+                now.mono().0.saturating_sub(conn.session.info.last_active.load(Ordering::Relaxed));
             if idle_ms > 0
                 && idle > idle_ms
                 && conn.session.waiting.is_none()
@@ -563,7 +607,8 @@ impl EventLoop {
             self.pump_all();
         }
         if !self.worker.trash.is_empty() || !self.worker.tables.is_empty() {
-            let (trash, tables) = (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
+            let (trash, tables) =
+                (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
             self.shared.node.host.free(trash, tables);
         }
     }

@@ -55,7 +55,8 @@ pub fn machine_time(now: node::Now) -> Now {
 impl Brain {
     /// A machine whose driver is woken by `waker`.
     pub fn new(machine: Sentinel, node: Arc<Node>, waker: Arc<Waker>) -> Brain {
-        let mut inner = Inner { machine, outputs: VecDeque::new(), held: Vec::new(), last_ticket: 0 };
+        let mut inner =
+            Inner { machine, outputs: VecDeque::new(), held: Vec::new(), last_ticket: 0 };
         inner.collect();
         Brain { inner: Mutex::new(inner), node, waker }
     }
@@ -128,7 +129,12 @@ impl Brain {
                 None => held.bytes,
             };
             if let Some(mailbox) = self.node.mailboxes.get(held.worker) {
-                mailbox.send(Message::Unblock { client: held.client, ticket: held.ticket, bytes, position: 0 });
+                mailbox.send(Message::Unblock {
+                    client: held.client,
+                    ticket: held.ticket,
+                    bytes,
+                    position: 0,
+                });
             }
         }
         inner.held = still;
@@ -147,14 +153,16 @@ impl Brain {
             CommandOutcome::AfterPersist(token) => {
                 inner.last_ticket += 1;
                 let ticket = inner.last_ticket;
-                let is_vote = args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
+                let is_vote =
+                    args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
                 let held = Held {
                     token,
                     client: client.id,
                     worker: client.worker,
                     ticket,
                     bytes: reply.since(mark).to_vec(),
-                    on_failure: (!is_vote).then_some("ERR Failed to save config file. Please check server logs."),
+                    on_failure: (!is_vote)
+                        .then_some("ERR Failed to save config file. Please check server logs."),
                     protocol: reply.protocol(),
                 };
                 reply.rewind(mark);
@@ -207,8 +215,10 @@ mod tests {
         let config = Config::default();
         let tools = crate::sentinel::tools(ConfigFile::new(None, false), &waker, Instant::now());
         let disk = crate::sentinel::disk::Disk::new("unused".into());
-        let host = SentinelHost::new(ProcessHost(Arc::new(tools)), Arc::new(Ending::new(disk, &config)));
-        let text = format!("sentinel myid {}\nsentinel monitor mymaster 127.0.0.1 1 2\n", "b".repeat(40));
+        let host =
+            SentinelHost::new(ProcessHost(Arc::new(tools)), Arc::new(Ending::new(disk, &config)));
+        let text =
+            format!("sentinel myid {}\nsentinel monitor mymaster 127.0.0.1 1 2\n", "b".repeat(40));
         let conf = SentinelConf::parse(text.as_bytes()).expect("a good file");
         let options = crate::sentinel::machine_options(&config);
         let machine = sentinel::Sentinel::new(machine_time(host.now()), conf, options);
@@ -217,7 +227,8 @@ mod tests {
     }
 
     fn ask(brain: &Arc<Brain>, words: &[&str]) -> (Option<u64>, String) {
-        let client = ClientInfo::new(CLIENT, 0, "127.0.0.1:9".into(), "127.0.0.1:1".into(), 9, false, 0);
+        let client =
+            ClientInfo::new(CLIENT, 0, "127.0.0.1:9".into(), "127.0.0.1:1".into(), 9, false, 0);
         let mut reply = Reply::new(Protocol::Resp2);
         let args = OwnedArgs::from_parts(words);
         let ticket = Mode(Arc::clone(brain)).command(&client, &args.as_args(), &mut reply);

@@ -11,13 +11,18 @@ use std::path::{Path, PathBuf};
 /// The file in which the state is kept: a sentinel that would forget its votes must not vote.
 pub fn writable_file(file: &ConfigFile) -> Result<PathBuf, Refusal> {
     let Some(path) = &file.path else {
-        return Err(Refusal::Log("Sentinel needs config file on disk to save state. Exiting...".into()));
+        return Err(Refusal::Log(
+            "Sentinel needs config file on disk to save state. Exiting...".into(),
+        ));
     };
     match access(path, Access::WRITE_OK) {
         Ok(()) => Ok(path.clone()),
         Err(error) => {
             let why = plain(&error.into());
-            Err(Refusal::Log(format!("Sentinel config file {} is not writable: {why}. Exiting...", path.display())))
+            Err(Refusal::Log(format!(
+                "Sentinel config file {} is not writable: {why}. Exiting...",
+                path.display()
+            )))
         }
     }
 }
@@ -34,23 +39,41 @@ pub fn plain(error: &std::io::Error) -> String {
 /// Reads the file's `sentinel` lines, and those that came from elsewhere: the command line, the
 /// standard input, included files. An error is the text to be printed.
 pub fn read(loaded: &Loaded, path: &Path) -> Result<SentinelConf, String> {
-    let mut text = std::fs::read(path)
-        .map_err(|error| format!("Fatal error, can't open config file '{}': {}\n", path.display(), plain(&error)))?;
-    let own: Vec<Vec<Vec<u8>>> = text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
+    let mut text = std::fs::read(path).map_err(|error| {
+        format!("Fatal error, can't open config file '{}': {}\n", path.display(), plain(&error))
+    })?;
+    let own: Vec<Vec<Vec<u8>>> =
+        text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
     if !text.is_empty() && !text.ends_with(b"\n") {
         text.push(b'\n');
     }
     for line in loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words))) {
         text.extend(line_of(&line.words));
     }
-    SentinelConf::parse(&text).map_err(|error| fatal(&error.to_string()))
+    SentinelConf::parse(&text).map_err(|error| {
+        let text = error.to_string();
+        log_unresolved(&text);
+        fatal(&text)
+    })
+}
+
+/// A name without an address is a line of the log, too, as with redis-sentinel.
+fn log_unresolved(complaint: &str) {
+    if !complaint.contains("Can't resolve instance hostname") {
+        return;
+    }
+    let line = complaint.split(">>> '").nth(1).unwrap_or_default();
+    if let Some(host) = line.split_whitespace().nth(3) {
+        crate::log::write(crate::log::WARNING, &format!("Failed to resolve hostname '{host}'"));
+    }
 }
 
 /// A line of these words, quoted where they need it: the command line quotes all of them.
 fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
     let mut line = Vec::new();
     for (at, word) in words.iter().enumerate() {
-        let plain = !word.is_empty() && word.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
+        let plain =
+            !word.is_empty() && word.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
         if at > 0 {
             line.push(b' ');
         }
@@ -103,7 +126,10 @@ pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
         return Err(refusal("`aclfile` is not supported yet; use `requirepass`"));
     }
     if let Some(line) = loaded.renames.first() {
-        return Err(refusal(&format!("`rename-command` is not supported yet, line '{}'", line.text.to_str())));
+        return Err(refusal(&format!(
+            "`rename-command` is not supported yet, line '{}'",
+            line.text.to_str()
+        )));
     }
     match loaded.users.iter().find(|user| !says_nothing_new(user, config)) {
         None => Ok(()),
@@ -161,7 +187,6 @@ pub fn source_address(config: &Config) -> Result<Option<IpAddr>, Refusal> {
 mod tests {
     use super::{read, says_nothing_new};
     use crate::server::config_file;
-    use std::path::PathBuf;
 
     /// Loads a file and options as a start does; returns the ordinary result or the error's text.
     fn start(name: &str, file: &str, options: &str) -> Result<sentinel::SentinelConf, String> {
@@ -176,10 +201,16 @@ mod tests {
 
     #[test]
     fn options_count_like_lines_of_the_file() {
-        let conf = start("options", "port 1\n", "sentinel \"monitor\" \"m\" \"127.0.0.1\" \"6379\" \"2\"");
+        let conf =
+            start("options", "port 1\n", "sentinel \"monitor\" \"m\" \"127.0.0.1\" \"6379\" \"2\"");
         assert!(conf.is_ok(), "{conf:?}");
         let error = start("quorum", "port 1\n", "sentinel monitor m 127.0.0.1 6379 0").unwrap_err();
-        assert!(error.contains("at line 2\n>>> 'sentinel monitor m 127.0.0.1 6379 0'\nQuorum must be 1 or greater."), "{error}");
+        assert!(
+            error.contains(
+                "at line 2\n>>> 'sentinel monitor m 127.0.0.1 6379 0'\nQuorum must be 1 or greater."
+            ),
+            "{error}"
+        );
     }
 
     #[test]

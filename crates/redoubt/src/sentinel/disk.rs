@@ -47,7 +47,9 @@ impl Disk {
     pub fn settle(&self, patience: Duration) {
         let slot = self.lock();
         // Either way the process ends next.
-        let _ = self.changed.wait_timeout_while(slot, patience, |slot| slot.busy || slot.next.is_some());
+        let _ = self
+            .changed
+            .wait_timeout_while(slot, patience, |slot| slot.busy || slot.next.is_some());
     }
 
     /// Starts the thread; it tells the driver what has become of each text.
@@ -86,7 +88,9 @@ fn holds_secret(text: &[u8]) -> bool {
         let first = words.next().unwrap_or_default().to_ascii_lowercase();
         let second = words.next().unwrap_or_default().to_ascii_lowercase();
         match first.as_slice() {
-            b"requirepass" | b"masterauth" | b"tls-key-file-pass" | b"tls-client-key-file-pass" => true,
+            b"requirepass" | b"masterauth" | b"tls-key-file-pass" | b"tls-client-key-file-pass" => {
+                true
+            }
             b"sentinel" => matches!(second.as_slice(), b"auth-pass" | b"sentinel-pass"),
             b"user" => line.windows(2).any(|pair| pair == b" >" || pair == b" #"),
             _ => false,
@@ -108,7 +112,13 @@ mod tests {
         ] {
             assert!(holds_secret(text.as_bytes()), "{text}");
         }
-        for text in ["", "port 1\n", "# requirepass x\n", "sentinel auth-user mymaster u", "user default on nopass"] {
+        for text in [
+            "",
+            "port 1\n",
+            "# requirepass x\n",
+            "sentinel auth-user mymaster u",
+            "user default on nopass",
+        ] {
             assert!(!holds_secret(text.as_bytes()), "{text}");
         }
     }

@@ -133,9 +133,13 @@ impl Driver {
     fn take_happened(&mut self) {
         match self.happened.pop_front() {
             None => {}
-            Some(Happened::Refused(conn, error)) => self.input(Input::ConnectFailed { conn, error }),
+            Some(Happened::Refused(conn, error)) => {
+                self.input(Input::ConnectFailed { conn, error })
+            }
             Some(Happened::Look(conn)) => self.look(conn),
-            Some(Happened::ScriptStarted(id, Some(pid))) => self.input(Input::ScriptStarted { id, pid }),
+            Some(Happened::ScriptStarted(id, Some(pid))) => {
+                self.input(Input::ScriptStarted { id, pid })
+            }
             Some(Happened::ScriptStarted(id, None)) => self.input(Input::ScriptNotStarted { id }),
         }
     }
@@ -163,7 +167,9 @@ impl Driver {
     fn take_news(&mut self, news: News) {
         match news {
             News::Written(token, Ok(())) => self.input(Input::Persisted { token }),
-            News::Written(token, Err(error)) => self.input(Input::PersistFailed { token, error: &error }),
+            News::Written(token, Err(error)) => {
+                self.input(Input::PersistFailed { token, error: &error })
+            }
             News::Resolved(host, addr) => {
                 self.names.done(&host, &self.news_sender, &self.waker);
                 self.input(Input::Resolved { host: &host, addr });
@@ -187,7 +193,9 @@ impl Driver {
     fn act(&mut self, output: Output) {
         match output {
             Output::Connect { conn, addr, .. } => {
-                if let Err(error) = self.links.connect(self.poll.registry(), conn, addr, self.source) {
+                if let Err(error) =
+                    self.links.connect(self.poll.registry(), conn, addr, self.source)
+                {
                     self.happened.push_back(Happened::Refused(conn, error));
                 }
             }
@@ -205,7 +213,13 @@ impl Driver {
                 let node = self.brain.node();
                 // Nobody asks from here: every subscriber has a mailbox.
                 let mut own = Vec::new();
-                node.pubsub.publish(&node.mailboxes, channel.as_bytes(), payload.as_bytes(), 0, &mut own);
+                node.pubsub.publish(
+                    &node.mailboxes,
+                    channel.as_bytes(),
+                    payload.as_bytes(),
+                    0,
+                    &mut own,
+                );
             }
             Output::Log { level, line } => crate::log::write(log_level(level), &line),
             Output::RunScript { id, argv } => {

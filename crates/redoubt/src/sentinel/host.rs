@@ -32,8 +32,15 @@ pub struct Ending {
 impl Ending {
     /// The end of a process with this configuration.
     pub fn new(disk: Arc<Disk>, config: &Config) -> Ending {
-        let path = |text: &config::Text| text.non_empty().map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()));
-        Ending { disk, pidfile: path(&config.pidfile), socket: path(&config.unixsocket), begun: AtomicBool::new(false) }
+        let path = |text: &config::Text| {
+            text.non_empty().map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()))
+        };
+        Ending {
+            disk,
+            pidfile: path(&config.pidfile),
+            socket: path(&config.unixsocket),
+            begun: AtomicBool::new(false),
+        }
     }
 
     fn end(&self) -> ! {
@@ -55,9 +62,14 @@ impl Ending {
 }
 
 /// SIGTERM and SIGINT end the process, a second SIGINT at once; SIGCHLD is news for the driver.
-pub fn spawn_signals(ending: Arc<Ending>, news: Sender<News>, waker: Arc<Waker>) -> Result<(), String> {
+pub fn spawn_signals(
+    ending: Arc<Ending>,
+    news: Sender<News>,
+    waker: Arc<Waker>,
+) -> Result<(), String> {
     let wanted = [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD];
-    let mut signals = signal_hook::iterator::Signals::new(wanted).map_err(|error| format!("signals: {error}"))?;
+    let mut signals =
+        signal_hook::iterator::Signals::new(wanted).map_err(|error| format!("signals: {error}"))?;
     server_spawn("signals", move || {
         for signal in signals.forever() {
             let name = match signal {

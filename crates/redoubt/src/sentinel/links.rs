@@ -111,7 +111,11 @@ impl Link {
                 self.connecting = false;
                 Seen::Connected(crate::io::addr::plain_ip(local.ip()))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::InvalidInput) => Seen::Nothing,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::InvalidInput) =>
+            {
+                Seen::Nothing
+            }
             Err(error) => Seen::Failed(connect_error(&error)),
         }
     }
@@ -152,7 +156,12 @@ impl Link {
     }
 }
 
-fn open(registry: &Registry, conn: ConnId, addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+fn open(
+    registry: &Registry,
+    conn: ConnId,
+    addr: SocketAddr,
+    source: Option<IpAddr>,
+) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // PING and votes must not wait for more to come.

@@ -78,14 +78,17 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     crate::server::raise_limits(&mut config);
 
     let worker_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
-    let worker_waker = Waker::new(worker_poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
+    let worker_waker =
+        Waker::new(worker_poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
     let mailbox = Mailbox::new(Box::new(move || {
         // Fails only if the counter is full: then the worker is being woken already.
         let _ = worker_waker.wake();
     }));
     let driver_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
-    let driver_waker =
-        Arc::new(Waker::new(driver_poll.registry(), driver::WAKE).map_err(|error| format!("eventfd: {error}"))?);
+    let driver_waker = Arc::new(
+        Waker::new(driver_poll.registry(), driver::WAKE)
+            .map_err(|error| format!("eventfd: {error}"))?,
+    );
 
     let disk = disk::Disk::new(path);
     let tools = Arc::new(tools(file, &driver_waker, started));
@@ -124,8 +127,8 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
 
     notify_supervisor("READY=1\nSTATUS=Ready to accept connections\n");
     let worker = Worker::new(&node, 0, random_seed());
-    let event_loop =
-        EventLoop::new(shared, worker_poll, worker, listeners).map_err(|error| format!("event loop: {error}"))?;
+    let event_loop = EventLoop::new(shared, worker_poll, worker, listeners)
+        .map_err(|error| format!("event loop: {error}"))?;
     event_loop.run();
     Ok(())
 }
@@ -158,7 +161,10 @@ fn machine_options(config: &Config) -> Options {
         myid: random_hex(40),
         seed: random_seed(),
         port: config.port,
-        requirepass: config.requirepass.non_empty().map(|pass| String::from_utf8_lossy(pass).into_owned()),
+        requirepass: config
+            .requirepass
+            .non_empty()
+            .map(|pass| String::from_utf8_lossy(pass).into_owned()),
         script_is_executable: conf::is_executable,
     }
 }

@@ -29,7 +29,10 @@ impl Scripts {
                 Some(pid)
             }
             Err(error) => {
-                crate::log::write(WARNING, &format!("Starting the script {path} failed: {}", plain(&error)));
+                crate::log::write(
+                    WARNING,
+                    &format!("Starting the script {path} failed: {}", plain(&error)),
+                );
                 None
             }
         }

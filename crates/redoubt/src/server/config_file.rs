@@ -53,7 +53,13 @@ fn include(pattern: &[u8], so_far: &Config) -> Included {
         .map(|entries| {
             entries
                 .filter_map(Result::ok)
-                .filter(|entry| stdx::glob_match(name.as_bytes(), entry.file_name().to_string_lossy().as_bytes(), false))
+                .filter(|entry| {
+                    stdx::glob_match(
+                        name.as_bytes(),
+                        entry.file_name().to_string_lossy().as_bytes(),
+                        false,
+                    )
+                })
                 .map(|entry| entry.path())
                 .collect()
         })
@@ -88,14 +94,22 @@ pub fn replace(path: &Path, text: &[u8], secret: bool) -> io::Result<()> {
         Err(error) => {
             let _ = std::fs::remove_file(&temp);
             in_place(path, text, mode).map_err(|second| {
-                io::Error::new(second.kind(), format!("{error}; writing in place failed as well: {second}"))
+                io::Error::new(
+                    second.kind(),
+                    format!("{error}; writing in place failed as well: {second}"),
+                )
             })
         }
     }
 }
 
 fn write_synced(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     // An old file keeps its mode when it is opened: set it in any case.
     file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.write_all(text)?;

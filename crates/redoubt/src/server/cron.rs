@@ -20,7 +20,8 @@ pub type Trash = (Vec<Entry>, Vec<DbStripe>);
 pub fn free(node: &Node, queue: &Receiver<Trash>) {
     crate::io::sys::lower_priority();
     for (entries, tables) in queue {
-        let count = entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
+        let count =
+            entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
         drop(entries);
         drop(tables);
         node.stats.lazyfree_pending.fetch_sub(count, Relaxed);
@@ -45,7 +46,10 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
         if node.cron_paused.load(Relaxed) {
             continue;
         }
-        if node.active_expire.load(Relaxed) && !node.is_replica() && !node.persistence.loading.load(Relaxed) {
+        if node.active_expire.load(Relaxed)
+            && !node.is_replica()
+            && !node.persistence.loading.load(Relaxed)
+        {
             expire(node);
         }
         if node.settings.load().config.maxmemory > 0 {
@@ -114,7 +118,10 @@ fn save_points(node: &Node, tools: &Tools) {
     if let Some(point) = due
         && retry
     {
-        crate::log::write(NOTICE, &format!("{} changes in {} seconds. Saving...", point.changes, point.secs));
+        crate::log::write(
+            NOTICE,
+            &format!("{} changes in {} seconds. Saving...", point.changes, point.secs),
+        );
         state.bgsave_running.store(true, Relaxed);
         state.bgsave_started.store(now, Relaxed);
         tools.snapshot(Job::Background);

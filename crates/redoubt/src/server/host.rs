@@ -40,8 +40,15 @@ pub struct Tools {
 
 impl Tools {
     /// Tools of a process that started at `started`.
-    pub fn new(file: ConfigFile, snapshots: Sender<Job>, trash: Sender<Trash>, link_waker: Arc<Waker>, started: Instant) -> Tools {
-        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
+    pub fn new(
+        file: ConfigFile,
+        snapshots: Sender<Job>,
+        trash: Sender<Trash>,
+        link_waker: Arc<Waker>,
+        started: Instant,
+    ) -> Tools {
+        let unix_us =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64);
         Tools {
             file,
             snapshots: Mutex::new(snapshots),
@@ -92,7 +99,10 @@ impl Tools {
         if save && !node.persistence.loading.load(Ordering::Relaxed) {
             crate::log::write(NOTICE, "Saving the final RDB snapshot before exiting.");
             if let Err(why) = self.save_and_wait() {
-                crate::log::write(WARNING, &format!("Error trying to save the DB, can't exit. {why}"));
+                crate::log::write(
+                    WARNING,
+                    &format!("Error trying to save the DB, can't exit. {why}"),
+                );
                 if !how.force {
                     return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
                 }
@@ -131,7 +141,9 @@ pub struct ProcessHost(pub Arc<Tools>);
 impl Host for ProcessHost {
     fn now(&self) -> Now {
         let mono_us = self.mono_us();
-        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(self.0.started_unix_us, |d| d.as_micros() as i64);
+        let unix_us = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(self.0.started_unix_us, |d| d.as_micros() as i64);
         Now { unix_us, mono_us }
     }
 
@@ -203,7 +215,8 @@ impl Host for ProcessHost {
     fn write_config_file(&self, text: &str) -> Result<(), String> {
         let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
         let config = &self.0.shared().node.settings.load().config;
-        let secret = !config.requirepass.as_bytes().is_empty() || !config.masterauth.as_bytes().is_empty();
+        let secret =
+            !config.requirepass.as_bytes().is_empty() || !config.masterauth.as_bytes().is_empty();
         config_file::replace(path, text.as_bytes(), secret).map_err(|error| error.to_string())
     }
 
@@ -212,7 +225,8 @@ impl Host for ProcessHost {
             match *name {
                 "port" | "bind" | "unixsocket" => self.listen_again(old, new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
-                "dir" => std::env::set_current_dir(new.dir.to_str().as_ref()).map_err(|error| error.to_string())?,
+                "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
+                    .map_err(|error| error.to_string())?,
                 "maxclients" => {
                     let wanted = u64::from(new.maxclients) + super::SPARE_FILES;
                     if sys::raise_open_files(wanted) < wanted {
@@ -222,7 +236,9 @@ impl Host for ProcessHost {
                         ));
                     }
                 }
-                "appendonly" if new.appendonly => return Err("the append-only file is not supported yet".into()),
+                "appendonly" if new.appendonly => {
+                    return Err("the append-only file is not supported yet".into());
+                }
                 _ => {}
             }
         }
@@ -250,7 +266,9 @@ impl Host for ProcessHost {
             cpu: sys::cpu_seconds(false),
             cpu_thread: sys::cpu_seconds(true),
             os: sys::uname(),
-            executable: std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default(),
+            executable: std::env::current_exe()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
             config_file: self.0.file.shown(),
             supervised: if std::env::var_os("NOTIFY_SOCKET").is_some() { "systemd" } else { "no" },
         }
@@ -261,7 +279,8 @@ impl Host for ProcessHost {
             return;
         }
         let node = &self.0.shared().node;
-        let count = entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
+        let count =
+            entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();
         node.stats.lazyfree_pending.fetch_add(count, Ordering::Relaxed);
         // The thread lives as long as the process; without it the values are freed here.
         let _ = self.0.trash.lock().unwrap_or_else(PoisonError::into_inner).send((entries, tables));
@@ -297,7 +316,10 @@ impl Host for ProcessHost {
         crate::log::write(WARNING, &format!("DEBUG {how}: the process ends on request"));
         match how {
             "segfault" => {
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::SEGV);
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::SEGV,
+                );
             }
             "restart" | "crash-and-recover" => std::process::exit(0),
             _ => std::process::abort(),
@@ -314,9 +336,12 @@ impl ProcessHost {
         let mut listeners = match opened {
             Ok(listeners) => listeners,
             Err(_) if old.port == new.port => {
-                *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+                *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Vec::new());
                 shared.node.mailboxes[0].send(node::Message::Resume);
-                return Err("the address is in use by this server; change port and bind together".into());
+                return Err(
+                    "the address is in use by this server; change port and bind together".into()
+                );
             }
             Err(_) => return Err("Unable to listen on this port. Check server logs.".into()),
         };
@@ -362,7 +387,9 @@ fn resident_bytes() -> u64 {
 
 fn total_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kb = info.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    });
     kb.unwrap_or(0) * 1024
 }
 
@@ -370,7 +397,13 @@ fn total_memory() -> u64 {
 pub struct ReplicationDriver(pub Arc<Tools>);
 
 impl ReplicationHost for ReplicationDriver {
-    fn start_snapshot(&self, job: JobId, transport: Transport, filter: RdbFilter, conns: Vec<ConnId>) {
+    fn start_snapshot(
+        &self,
+        job: JobId,
+        transport: Transport,
+        filter: RdbFilter,
+        conns: Vec<ConnId>,
+    ) {
         self.0.snapshot(Job::Replicas { job, transport, filter, conns });
     }
 
@@ -388,7 +421,8 @@ impl ReplicationHost for ReplicationDriver {
 /// SIGTERM and SIGINT end the server in an orderly way; a second SIGINT ends it at once.
 pub fn spawn_signals(tools: &Arc<Tools>) -> Result<(), String> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE]).map_err(|error| format!("signals: {error}"))?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE])
+        .map_err(|error| format!("signals: {error}"))?;
     let tools = Arc::clone(tools);
     super::server_spawn("signals", move || {
         for signal in signals.forever() {
@@ -437,7 +471,8 @@ pub fn notify_supervisor(state: &str) {
     let _ = match shown.strip_prefix('@') {
         Some(name) => {
             use std::os::linux::net::SocketAddrExt;
-            std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes()).and_then(|addr| socket.send_to_addr(state.as_bytes(), &addr))
+            std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes())
+                .and_then(|addr| socket.send_to_addr(state.as_bytes(), &addr))
         }
         None => socket.send_to(state.as_bytes(), &path),
     };

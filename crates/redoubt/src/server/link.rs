@@ -61,7 +61,13 @@ pub struct LinkDriver {
 impl LinkDriver {
     /// A driver with its own poll; `waker` is the poll's. `selected_db` is what the stream had
     /// selected where the loaded data ends.
-    pub fn new(shared: Arc<Shared>, poll: Poll, waker: Arc<Waker>, worker: Worker, selected_db: usize) -> LinkDriver {
+    pub fn new(
+        shared: Arc<Shared>,
+        poll: Poll,
+        waker: Arc<Waker>,
+        worker: Worker,
+        selected_db: usize,
+    ) -> LinkDriver {
         let (helper, helped) = channel();
         LinkDriver {
             shared,
@@ -118,7 +124,8 @@ impl LinkDriver {
                 if event.token() == LINK
                     && let Some(connection) = &mut self.connection
                 {
-                    connection.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                    connection.readable |=
+                        event.is_readable() || event.is_read_closed() || event.is_error();
                     if event.is_writable() {
                         self.flush();
                     }
@@ -151,7 +158,9 @@ impl LinkDriver {
                     total += n;
                     let counter = &self.worker.stats.repl_input;
                     counter.store(counter.load(Ordering::Relaxed) + n as u64, Ordering::Relaxed);
-                    node.repl.link().handle_input(now, ReplicaInput::Data { link, bytes: &self.buffer[..n] });
+                    node.repl
+                        .link()
+                        .handle_input(now, ReplicaInput::Data { link, bytes: &self.buffer[..n] });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     connection.readable = false;
@@ -161,7 +170,9 @@ impl LinkDriver {
                 Err(error) => {
                     connection.readable = false;
                     let error = error.to_string();
-                    node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: &error });
+                    node.repl
+                        .link()
+                        .handle_input(now, ReplicaInput::Closed { link, error: &error });
                 }
             }
             self.drain(node);
@@ -206,10 +217,20 @@ impl LinkDriver {
             ReplicaOutput::RdbEnd { link } => self.load_rdb(node, link),
             ReplicaOutput::StreamBegin { link, .. } => {
                 let _ = link;
-                let (host, port) = node.repl.link().master().map_or((String::new(), 0), |(h, p)| (h.to_string(), p));
+                let (host, port) = node
+                    .repl
+                    .link()
+                    .master()
+                    .map_or((String::new(), 0), |(h, p)| (h.to_string(), p));
                 let now = self.worker.now.mono().0;
                 let index = self.worker.index;
-                self.applier = Some(StreamApplier::new(node, format!("{host}:{port}"), now, index, self.selected_db));
+                self.applier = Some(StreamApplier::new(
+                    node,
+                    format!("{host}:{port}"),
+                    now,
+                    index,
+                    self.selected_db,
+                ));
             }
             ReplicaOutput::Stream { bytes, .. } => self.apply(node, &bytes),
             ReplicaOutput::DropReplicas => {
@@ -247,27 +268,40 @@ impl LinkDriver {
                         continue;
                     }
                     match result.and_then(|stream| self.adopt(link, stream)) {
-                        Ok(()) => node.repl.link().handle_input(now, ReplicaInput::Connected { link }),
+                        Ok(()) => {
+                            node.repl.link().handle_input(now, ReplicaInput::Connected { link })
+                        }
                         Err(error) => {
                             let error = error.to_string();
-                            node.repl.link().handle_input(now, ReplicaInput::ConnectFailed { link, error: &error });
+                            node.repl.link().handle_input(
+                                now,
+                                ReplicaInput::ConnectFailed { link, error: &error },
+                            );
                         }
                     }
                 }
                 Helped::Loaded(link, result) => {
                     let (ok, stream_db) = match result {
                         Ok(report) => {
-                            let db = report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
+                            let db =
+                                report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
                             self.selected_db = db as usize;
                             (true, db)
                         }
                         Err(why) => {
-                            crate::log::write(WARNING, &format!("Failed trying to load the MASTER synchronization DB: {why}"));
+                            crate::log::write(
+                                WARNING,
+                                &format!(
+                                    "Failed trying to load the MASTER synchronization DB: {why}"
+                                ),
+                            );
                             (false, 0)
                         }
                     };
                     node.persistence.loading.store(false, Ordering::Release);
-                    node.repl.link().handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
+                    node.repl
+                        .link()
+                        .handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
                 }
             }
             self.drain(node);
@@ -310,20 +344,36 @@ impl LinkDriver {
     // ---- full synchronization ------------------------------------------------------------
 
     fn begin_rdb(&mut self, node: &Node, link: LinkId) {
-        let path = PathBuf::from(format!("temp-{}.{}.rdb", node.host.now().unix().secs(), std::process::id()));
+        let path = PathBuf::from(format!(
+            "temp-{}.{}.rdb",
+            node.host.now().unix().secs(),
+            std::process::id()
+        ));
         match File::create(&path) {
             Ok(file) => self.incoming = Some((link, file, path)),
             Err(error) => {
-                crate::log::write(WARNING, &format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}"));
+                crate::log::write(
+                    WARNING,
+                    &format!(
+                        "Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}"
+                    ),
+                );
                 self.fail_sync(node, link);
             }
         }
     }
 
     fn rdb_bytes(&mut self, node: &Node, link: LinkId, bytes: &[u8]) {
-        let Some((_, file, _)) = self.incoming.as_mut().filter(|(l, ..)| *l == link) else { return };
+        let Some((_, file, _)) = self.incoming.as_mut().filter(|(l, ..)| *l == link) else {
+            return;
+        };
         if let Err(error) = file.write_all(bytes) {
-            crate::log::write(WARNING, &format!("Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {error}"));
+            crate::log::write(
+                WARNING,
+                &format!(
+                    "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {error}"
+                ),
+            );
             self.fail_sync(node, link);
         }
     }
@@ -348,7 +398,8 @@ impl LinkDriver {
         node.persistence.load_started.store(self.worker.now.unix().secs(), Ordering::Relaxed);
         node.repl.link().handle_input(now, ReplicaInput::LoadStarted { link });
         node.persistence.loading.store(true, Ordering::Release);
-        let (shared, helper, waker) = (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
+        let (shared, helper, waker) =
+            (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
         std::thread::spawn(move || {
             let result = replace_data(&shared.node, path);
             let _ = helper.send(Helped::Loaded(link, result));
@@ -361,11 +412,16 @@ impl LinkDriver {
     fn apply(&mut self, node: &Node, bytes: &[u8]) {
         let Some(applier) = &mut self.applier else { return };
         if let Err(error) = applier.feed(node, &mut self.worker, bytes) {
-            crate::log::write(WARNING, &format!("Protocol error ({error}) from the master; the link is closed"));
+            crate::log::write(
+                WARNING,
+                &format!("Protocol error ({error}) from the master; the link is closed"),
+            );
             let link = node.repl.link().link();
             self.close_connection(node);
             let now = self.worker.now.mono();
-            node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "protocol error" });
+            node.repl
+                .link()
+                .handle_input(now, ReplicaInput::Closed { link, error: "protocol error" });
             return;
         }
         if std::mem::take(&mut applier.ack_wanted) {
@@ -379,7 +435,9 @@ impl LinkDriver {
             let link = node.repl.link().link();
             self.close_connection(node);
             let now = self.worker.now.mono();
-            node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "killed by a client" });
+            node.repl
+                .link()
+                .handle_input(now, ReplicaInput::Closed { link, error: "killed by a client" });
         }
     }
 
@@ -403,7 +461,8 @@ impl LinkDriver {
             node.wake_streams(usize::MAX);
         }
         if !self.worker.trash.is_empty() || !self.worker.tables.is_empty() {
-            let (trash, tables) = (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
+            let (trash, tables) =
+                (std::mem::take(&mut self.worker.trash), std::mem::take(&mut self.worker.tables));
             node.host.free(trash, tables);
         }
     }
@@ -413,7 +472,8 @@ impl LinkDriver {
 fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
     let config = node.settings.load_full().config.clone();
     let path = PathBuf::from(config.dbfilename.to_str().into_owned());
-    std::fs::rename(&temp, &path).map_err(|error| format!("renaming the received RDB to {}: {error}", path.display()))?;
+    std::fs::rename(&temp, &path)
+        .map_err(|error| format!("renaming the received RDB to {}: {error}", path.display()))?;
     load::flush_all(node);
     node.end_all_waits();
     let file = File::open(&path).map_err(|error| error.to_string())?;

@@ -2,8 +2,8 @@
 
 use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, StripeMask};
 use node::Node;
-use persistence::rdb::{Event, Loaded, RdbReader, ReadOptions};
 use persistence::rdb::DecodeOptions;
+use persistence::rdb::{Event, Loaded, RdbReader, ReadOptions};
 use std::io::Read;
 use std::sync::atomic::Ordering::Relaxed;
 use structures::Entry;
@@ -68,7 +68,10 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
             Event::EmptyKey { key, .. } => {
                 report.empty += 1;
                 if report.empty <= 10 {
-                    crate::log::write(crate::log::NOTICE, &format!("Rdb load skipping empty key: {}", String::from_utf8_lossy(key)));
+                    crate::log::write(
+                        crate::log::NOTICE,
+                        &format!("Rdb load skipping empty key: {}", String::from_utf8_lossy(key)),
+                    );
                 }
             }
             Event::Key(record) => {
@@ -87,22 +90,43 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
         }
     }
     if report.empty > 0 {
-        crate::log::write(crate::log::WARNING, &format!("Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.", report.keys, report.expired, report.empty));
+        crate::log::write(
+            crate::log::WARNING,
+            &format!(
+                "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+                report.keys, report.expired, report.empty
+            ),
+        );
     } else {
-        crate::log::write(crate::log::NOTICE, &format!("Done loading RDB, keys loaded: {}, keys expired: {}.", report.keys, report.expired));
+        crate::log::write(
+            crate::log::NOTICE,
+            &format!(
+                "Done loading RDB, keys loaded: {}, keys expired: {}.",
+                report.keys, report.expired
+            ),
+        );
     }
     node.persistence.load_keys.store(report.keys, Relaxed);
     node.persistence.load_expired.store(report.expired, Relaxed);
     Ok(report)
 }
 
-fn insert(node: &Node, db: usize, options: KeyOptions, entry: Entry, replace: bool) -> Result<(), String> {
+fn insert(
+    node: &Node,
+    db: usize,
+    options: KeyOptions,
+    entry: Entry,
+    replace: bool,
+) -> Result<(), String> {
     let mut mask = StripeMask::default();
     mask.add(node.keyspace.stripe_of(entry.key()));
     let mut keys = Keys::new(node.keyspace.hold(mask), db, options);
     if keys.exists(entry.key()) {
         if !replace {
-            return Err(format!("RDB has duplicated key '{}' in DB {db}", String::from_utf8_lossy(entry.key())));
+            return Err(format!(
+                "RDB has duplicated key '{}' in DB {db}",
+                String::from_utf8_lossy(entry.key())
+            ));
         }
         let key = entry.key().to_vec();
         keys.remove(&key);

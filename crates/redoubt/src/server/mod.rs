@@ -57,7 +57,8 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     let mut mailboxes = Vec::new();
     for _ in 0..workers {
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
+        let waker =
+            Waker::new(poll.registry(), WAKER).map_err(|error| format!("eventfd: {error}"))?;
         mailboxes.push(Mailbox::new(Box::new(move || {
             // Fails only if the counter is full: then the worker is being woken already.
             let _ = waker.wake();
@@ -65,8 +66,10 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         polls.push(poll);
     }
     let link_poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
-    let link_waker =
-        Arc::new(Waker::new(link_poll.registry(), link::LinkDriver::WAKE).map_err(|error| format!("eventfd: {error}"))?);
+    let link_waker = Arc::new(
+        Waker::new(link_poll.registry(), link::LinkDriver::WAKE)
+            .map_err(|error| format!("eventfd: {error}"))?,
+    );
 
     let seed = random_seed();
     let mut prng = Prng::new(seed);
@@ -86,8 +89,15 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         log: Arc::clone(&log),
     }));
     let now = stdx::MonoMs(started.elapsed().as_millis() as u64);
-    let master = MasterSide::new(now, Arc::clone(&log), Arc::new(Watermarks::new()), master_options(&config), Prng::new(random_seed()));
-    let link = ReplicaLink::new(Arc::clone(&log), replica_options(&config), Prng::new(random_seed()));
+    let master = MasterSide::new(
+        now,
+        Arc::clone(&log),
+        Arc::new(Watermarks::new()),
+        master_options(&config),
+        Prng::new(random_seed()),
+    );
+    let link =
+        ReplicaLink::new(Arc::clone(&log), replica_options(&config), Prng::new(random_seed()));
     node.repl.install(master, link, Box::new(ReplicationDriver(Arc::clone(&tools))));
 
     let shared = Arc::new(Shared {
@@ -99,8 +109,10 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     });
     tools.attach(&shared);
 
-    let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
-        .map_err(|why| format!("Failed listening on port {} (TCP), aborting. {why}", config.port))?;
+    let mut listeners =
+        listen::tcp(&config.bind, config.port, config.tcp_backlog).map_err(|why| {
+            format!("Failed listening on port {} (TCP), aborting. {why}", config.port)
+        })?;
     listeners.extend(listen::unix(&config)?);
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".into());
@@ -141,7 +153,8 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     for (index, poll) in polls.into_iter().enumerate() {
         let worker = Worker::new(&node, index, prng.next_u64());
         let mine = if index == 0 { listeners.take().unwrap_or_default() } else { Vec::new() };
-        let event_loop = EventLoop::new(Arc::clone(&shared), poll, worker, mine).map_err(|error| format!("event loop: {error}"))?;
+        let event_loop = EventLoop::new(Arc::clone(&shared), poll, worker, mine)
+            .map_err(|error| format!("event loop: {error}"))?;
         if index + 1 == workers {
             announce_ready(&config);
             event_loop.run();
@@ -162,7 +175,10 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
         ));
     }
     if !loaded.users.is_empty() || config.aclfile.non_empty().is_some() {
-        return Err("Fatal error: ACL users (`user`, `aclfile`) are not supported yet; use `requirepass`.".into());
+        return Err(
+            "Fatal error: ACL users (`user`, `aclfile`) are not supported yet; use `requirepass`."
+                .into(),
+        );
     }
     if config.appendonly {
         return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());
@@ -174,7 +190,10 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
         return Err("Fatal error: `cluster-enabled yes` is not supported yet.".into());
     }
     for row in config.without_effect() {
-        crate::log::write(NOTICE, &format!("The directive '{}' is accepted but has no effect.", row.name));
+        crate::log::write(
+            NOTICE,
+            &format!("The directive '{}' is accepted but has no effect.", row.name),
+        );
     }
     Ok(())
 }
@@ -192,7 +211,10 @@ pub fn greet(file: &ConfigFile) {
         ),
     );
     if file.is_default() {
-        crate::log::write(WARNING, "Warning: no config file specified, using the default config. In order to specify a config file use redis-server /path/to/redis.conf");
+        crate::log::write(
+            WARNING,
+            "Warning: no config file specified, using the default config. In order to specify a config file use redis-server /path/to/redis.conf",
+        );
     } else {
         crate::log::write(WARNING, "Configuration loaded");
     }
@@ -200,7 +222,10 @@ pub fn greet(file: &ConfigFile) {
 
 /// The line from which scripts read the process id, once the server listens.
 pub fn announce_mode(config: &Config, mode: &str) {
-    crate::log::write(NOTICE, &format!("Running mode={mode}, port={}, PID: {}", config.port, std::process::id()));
+    crate::log::write(
+        NOTICE,
+        &format!("Running mode={mode}, port={}, PID: {}", config.port, std::process::id()),
+    );
 }
 
 /// As many files as `maxclients` needs, or fewer clients.
@@ -246,7 +271,9 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("Fatal error loading the DB {}: {error}. Exiting.", path.display())),
+        Err(error) => {
+            return Err(format!("Fatal error loading the DB {}: {error}. Exiting.", path.display()));
+        }
     };
     let started = Instant::now();
     let how = LoadHow { drop_expired: config.replicaof.is_none(), replace: false };
@@ -257,10 +284,15 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
             path.display()
         )
     })?;
-    crate::log::write(NOTICE, &format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()));
+    crate::log::write(
+        NOTICE,
+        &format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()),
+    );
     let history = report.repl_id.zip(report.repl_offset);
     let stream_db = report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
-    Ok(history.and_then(|(id, offset)| Some(Restored { replid: ReplId::parse(id.as_bytes())?, offset, stream_db })))
+    Ok(history.and_then(|(id, offset)| {
+        Some(Restored { replid: ReplId::parse(id.as_bytes())?, offset, stream_db })
+    }))
 }
 
 /// A node that is configured as a replica starts as one; a master whose file tells its history

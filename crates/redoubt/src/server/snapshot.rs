@@ -61,11 +61,25 @@ const STEP_BYTES: usize = 32 * 1024;
 const STEPS_PER_SWEEP: usize = 64;
 
 fn encode_compressed(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, &EncodeOptions { version: 10, compress: true });
+    encode_key_record(
+        out,
+        entry.key(),
+        entry.value(),
+        entry.stamp(),
+        Access::None,
+        &EncodeOptions { version: 10, compress: true },
+    );
 }
 
 fn encode_plain(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, &EncodeOptions { version: 10, compress: false });
+    encode_key_record(
+        out,
+        entry.key(),
+        entry.value(),
+        entry.stamp(),
+        Access::None,
+        &EncodeOptions { version: 10, compress: false },
+    );
 }
 
 /// Runs jobs until the process ends.
@@ -159,9 +173,14 @@ fn write_rdb<W: Write>(
     let settings = node.settings.load_full();
     let compress = settings.config.rdbcompression;
     let encode: EncodeEntry = if compress { encode_compressed } else { encode_plain };
-    let mut stream = RdbStream::new(output, EncodeOptions { version: 10, compress }, settings.config.rdbchecksum);
+    let mut stream = RdbStream::new(
+        output,
+        EncodeOptions { version: 10, compress },
+        settings.config.rdbchecksum,
+    );
     let mut mark = None;
-    let begun = node.keyspace.begin_pass(encode, || mark = Some(node.log.mark_snapshot(for_replicas)));
+    let begun =
+        node.keyspace.begin_pass(encode, || mark = Some(node.log.mark_snapshot(for_replicas)));
     assert!(begun, "one thread makes all passes");
     let mark = mark.expect("the mark is taken when the pass begins");
     let (ids, offset, stream_db) = (mark.ids, mark.offset, mark.stream_db);
@@ -192,14 +211,22 @@ fn write_aux<W: Write>(
     stream.aux_int(b"ctime", now.unix().secs())?;
     stream.aux_int(b"used-mem", node.host.facts().used_memory as i64)?;
     if for_replicas || node.log.backlog_active() || node.is_replica() {
-        stream.aux_int(b"repl-stream-db", stream_db.map_or(-1, i64::from).max(if for_replicas { 0 } else { -1 }))?;
+        stream.aux_int(
+            b"repl-stream-db",
+            stream_db.map_or(-1, i64::from).max(if for_replicas { 0 } else { -1 }),
+        )?;
         stream.aux(b"repl-id", ids.replid.to_string().as_bytes())?;
         stream.aux_int(b"repl-offset", offset as i64)?;
     }
     stream.aux_int(b"aof-base", 0)
 }
 
-fn walk<W: Write>(node: &Node, stream: &mut RdbStream<W>, exclude_data: bool, give_up: &dyn Fn() -> bool) -> io::Result<()> {
+fn walk<W: Write>(
+    node: &Node,
+    stream: &mut RdbStream<W>,
+    exclude_data: bool,
+    give_up: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut out = Vec::new();
     let mut steps = 0;
     let mut keys_done = 0;
@@ -210,7 +237,11 @@ fn walk<W: Write>(node: &Node, stream: &mut RdbStream<W>, exclude_data: bool, gi
     for stripe in 0..node.keyspace.stripes() {
         let mut keys = 0;
         loop {
-            let progress = node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).pass_step(STEP_BYTES, &mut out, &mut keys);
+            let progress = node
+                .keyspace
+                .hold(StripeMask(1 << stripe))
+                .stripe(stripe)
+                .pass_step(STEP_BYTES, &mut out, &mut keys);
             steps += 1;
             if steps % STEPS_PER_SWEEP == 0 {
                 held_max = held_max.max(sweep(node, &mut out));
@@ -227,7 +258,9 @@ fn walk<W: Write>(node: &Node, stream: &mut RdbStream<W>, exclude_data: bool, gi
             }
             let delay = node.settings.load().config.rdb_key_save_delay;
             if delay > 0 {
-                std::thread::sleep(Duration::from_micros(u64::from(delay.unsigned_abs()).min(100_000)));
+                std::thread::sleep(Duration::from_micros(
+                    u64::from(delay.unsigned_abs()).min(100_000),
+                ));
             }
             if progress == PassProgress::Done {
                 break;
@@ -251,7 +284,13 @@ fn sweep(node: &Node, out: &mut Vec<(usize, Vec<u8>)>) -> usize {
 fn abandon(node: &Node) {
     let (mut out, mut keys) = (Vec::new(), 0);
     for stripe in 0..node.keyspace.stripes() {
-        while node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).pass_step(STEP_BYTES, &mut out, &mut keys) == PassProgress::More {
+        while node
+            .keyspace
+            .hold(StripeMask(1 << stripe))
+            .stripe(stripe)
+            .pass_step(STEP_BYTES, &mut out, &mut keys)
+            == PassProgress::More
+        {
             out.clear();
         }
         out.clear();
@@ -318,10 +357,18 @@ impl Write for FanOut<'_> {
     }
 }
 
-fn for_replicas(shared: &Arc<Shared>, job: JobId, transport: Transport, filter: RdbFilter, conns: &[ConnId], aborted: &Aborted) {
+fn for_replicas(
+    shared: &Arc<Shared>,
+    job: JobId,
+    transport: Transport,
+    filter: RdbFilter,
+    conns: &[ConnId],
+    aborted: &Aborted,
+) {
     let node = &*shared.node;
     let patience = Duration::from_secs(u64::from(node.settings.load().config.repl_timeout.max(1)));
-    let queues: Vec<_> = conns.iter().map(|conn| (*conn, shared.queues.open(job, conn.0))).collect();
+    let queues: Vec<_> =
+        conns.iter().map(|conn| (*conn, shared.queues.open(job, conn.0))).collect();
     let give_up = || aborted.has(job);
     let now = || node.host.now().mono();
     let mut started = |mark: SnapshotMark| {
@@ -331,17 +378,24 @@ fn for_replicas(shared: &Arc<Shared>, job: JobId, transport: Transport, filter: 
     let result = match transport {
         Transport::Diskless => {
             let fan_out = FanOut { node, queues, buffer: Vec::new(), patience };
-            write_rdb(node, fan_out, true, filter, &give_up, &mut started).and_then(|(mut fan_out, ())| fan_out.end()).map(|()| 0)
+            write_rdb(node, fan_out, true, filter, &give_up, &mut started)
+                .and_then(|(mut fan_out, ())| fan_out.end())
+                .map(|()| 0)
         }
-        Transport::Disk => {
-            by_file(node, job, filter, queues, patience, &give_up, &mut started)
-        }
+        Transport::Disk => by_file(node, job, filter, queues, patience, &give_up, &mut started),
     };
     match result {
         Ok(length) => {
-            crate::log::write(VERBOSE, &format!("Snapshot for replicas made in {:.3} s", begun.elapsed().as_secs_f64()));
+            crate::log::write(
+                VERBOSE,
+                &format!("Snapshot for replicas made in {:.3} s", begun.elapsed().as_secs_f64()),
+            );
             if transport == Transport::Diskless {
-                node.master_input(now(), MasterInput::SnapshotEnded { job, length: Some(length) }, None);
+                node.master_input(
+                    now(),
+                    MasterInput::SnapshotEnded { job, length: Some(length) },
+                    None,
+                );
             }
         }
         Err(error) => {
@@ -363,7 +417,9 @@ fn by_file(
     started: &mut dyn FnMut(SnapshotMark),
 ) -> io::Result<u64> {
     let temp = PathBuf::from(format!("temp-repl-{}.rdb", std::process::id()));
-    let made = File::create(&temp).and_then(|file| write_rdb(node, file, true, filter, give_up, started)).map(|_| ());
+    let made = File::create(&temp)
+        .and_then(|file| write_rdb(node, file, true, filter, give_up, started))
+        .map(|_| ());
     let outcome = made.and_then(|()| {
         let mut file = File::open(&temp)?;
         let length = file.metadata()?.len();

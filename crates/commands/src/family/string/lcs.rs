@@ -146,8 +146,7 @@ fn length(a: &[u8], b: &[u8]) -> u32 {
 /// The row of the table for one more byte of the first string.
 fn fill_row(byte: u8, b: &[u8], above: &[u32], row: &mut [u32]) {
     for (at, &other) in b.iter().enumerate() {
-        row[at + 1] =
-            if byte == other { above[at] + 1 } else { above[at + 1].max(row[at]) };
+        row[at + 1] = if byte == other { above[at] + 1 } else { above[at + 1].max(row[at]) };
     }
 }
 

@@ -66,11 +66,8 @@ impl EventLoop {
     fn read_once(&mut self, at: usize, buffer: &mut [u8]) -> ReadOutcome {
         let Some(conn) = self.conns.get_mut(at) else { return ReadOutcome::Drained };
         let direct = conn.input.is_empty();
-        let (result, room) = if direct {
-            (conn.stream.read(buffer), buffer.len())
-        } else {
-            read_into(conn)
-        };
+        let (result, room) =
+            if direct { (conn.stream.read(buffer), buffer.len()) } else { read_into(conn) };
         let read = match result {
             Ok(0) => return ReadOutcome::Close,
             Ok(read) => read,
