@@ -137,6 +137,8 @@ def test_manual_failover_asks_nobody(world):
     assert leader.cmd("SENTINEL", "FAILOVER", "mymaster") == "OK"
     new = group.wait_new_master(old)
     group.wait_replicas_follow(new, 90)
+    # The new address is given out from the promotion on, before the event.
+    wait_until(lambda: "+switch-master" in leader.event_names(mark), "the leader switches")
     names = leader.event_names(mark)
     assert "+switch-master" in names and "+sdown" not in names[: names.index("+switch-master")]
     for sentinel in group.sentinels:

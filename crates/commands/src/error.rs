@@ -44,11 +44,14 @@ impl CommandError {
     }
 
     /// An error that repeats bytes of the client: its parts one after the other, each up to its
-    /// first NUL, since Redis formats such texts as C strings.
+    /// first NUL, since Redis formats such texts as C strings; line ends at the end are cut.
     /// Source: redis 7.0 `networking.c:addReplyErrorFormat`.
     pub fn quoting(parts: &[&[u8]]) -> CommandError {
         let c_string = |part: &&[u8]| part.split(|byte| *byte == 0).next().map(<[u8]>::to_vec);
-        CommandError(Cow::Owned(parts.iter().filter_map(c_string).flatten().collect()))
+        let text: Vec<u8> = parts.iter().filter_map(c_string).flatten().collect();
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let end = text.iter().rposition(|byte| !is_line_end(byte)).map_or(0, |last| last + 1);
+        CommandError(Cow::Owned(text[..end].to_vec()))
     }
 
     /// `ERR wrong number of arguments for 'NAME' command`.

@@ -382,6 +382,17 @@ impl<'a> Keys<'a> {
         self.insert(Entry::new(key, value, at));
     }
 
+    /// As [`Keys::put`] without a time to live, for commands that overwrite in one step: a key that
+    /// was there is no new one for notify-keyspace-events.
+    pub fn put_over(&mut self, key: &[u8], value: Value) {
+        let notify = self.options.notify;
+        if self.in_time(key).is_some() {
+            self.options.notify &= !EventClass::NEW.0;
+        }
+        self.put(key, value, SetTtl::Clear);
+        self.options.notify = notify;
+    }
+
     /// Adds an entry whose key is not there.
     pub fn insert(&mut self, mut entry: Entry) {
         let (options, db) = (self.options, self.db);

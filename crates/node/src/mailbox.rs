@@ -83,6 +83,22 @@ impl Mailbox {
         std::mem::take(&mut self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// Takes what waits to be sent to one connection. After its last subscription to a channel has
+    /// ended, that is everything that was published there before.
+    pub fn take_pushes(&self, client: u64) -> Vec<u8> {
+        let mut pushed = Vec::new();
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|message| {
+            match message {
+                Message::Push { client: to, bytes } if *to == client => {
+                    pushed.extend_from_slice(bytes);
+                    false
+                }
+                _ => true,
+            }
+        });
+        pushed
+    }
+
     /// True if messages wait.
     pub fn is_signalled(&self) -> bool {
         self.signalled.load(Ordering::Acquire)

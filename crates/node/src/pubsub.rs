@@ -89,8 +89,13 @@ impl PubSub {
         }
         let tables = lock(&self.tables);
         let mut receivers = 0;
+        // A client that gets the message several times gets all of them in one piece, as from a
+        // server with one thread: what it sends upon the first comes too late to part them.
+        let mut deliveries: BTreeMap<u64, (usize, Reply)> = BTreeMap::new();
         let mut deliver = |client: &ClientInfo, pattern: Option<&[u8]>| {
-            let mut reply = Reply::new(client.protocol());
+            let (_, reply) = deliveries
+                .entry(client.id)
+                .or_insert_with(|| (client.worker, Reply::new(client.protocol())));
             match pattern {
                 None => {
                     reply.push(3);
@@ -105,11 +110,6 @@ impl PubSub {
             reply.bulk(channel);
             reply.bulk(message);
             receivers += 1;
-            if client.id == own {
-                own_out.extend_from_slice(reply.bytes());
-            } else if let Some(mailbox) = mailboxes.get(client.worker) {
-                mailbox.send(Message::Push { client: client.id, bytes: reply.into_bytes() });
-            }
         };
         if let Some(listeners) = tables.channels.get(channel) {
             listeners.values().for_each(|client| deliver(client, None));
@@ -117,6 +117,13 @@ impl PubSub {
         for (pattern, listeners) in &tables.patterns {
             if stdx::glob_match(pattern, channel, false) {
                 listeners.values().for_each(|client| deliver(client, Some(pattern)));
+            }
+        }
+        for (client, (worker, reply)) in deliveries {
+            if client == own {
+                own_out.extend_from_slice(reply.bytes());
+            } else if let Some(mailbox) = mailboxes.get(worker) {
+                mailbox.send(Message::Push { client, bytes: reply.into_bytes() });
             }
         }
         receivers

@@ -79,8 +79,18 @@ fn may_start(c: &mut Core, m: &mut Master) -> bool {
     false
 }
 
+/// True when so many sentinels have told their epochs that no epoch can have been won without one
+/// of them: an operator's failover then opens one that was never used, even after a start without
+/// state.
+pub(crate) fn has_heard_epochs(m: &Master) -> bool {
+    let heard = m.peers.values().filter(|p| p.named.is_some()).count() as u64;
+    heard + 1 >= m.votes_needed()
+}
+
 /// SENTINEL FAILOVER.
 pub(crate) fn force(c: &mut Core, m: &mut Master) {
+    // Requests for votes that could not be given yet have told of epochs, too.
+    c.current_epoch = c.current_epoch.max(c.epoch_heard);
     c.log(LogLevel::Warning, format!("Executing user requested FAILOVER of '{}'", m.name));
     become_wait_start(c, m, true);
 }

@@ -130,7 +130,7 @@ pub fn store(
     event: &'static str,
 ) -> CommandResult {
     if len > 0 {
-        ctx.keys.put(key, value, SetTtl::Clear);
+        ctx.keys.put_over(key, value);
         ctx.keys.modified(class, event, key);
     } else if ctx.keys.remove(key) {
         ctx.keys.modified(EventClass::GENERIC, "del", key);

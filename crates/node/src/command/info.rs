@@ -211,7 +211,7 @@ impl KeyspaceWalk {
             for _ in 0..TTL_SAMPLES {
                 let stamp = db.table().random(rng).and_then(structures::Entry::stamp);
                 if let Some(at) = stamp.filter(|&at| at > now) {
-                    sums.ttl_sum += (at - now) as u64;
+                    sums.ttl_sum = sums.ttl_sum.saturating_add((at - now) as u64);
                     sums.ttl_samples += 1;
                 }
             }

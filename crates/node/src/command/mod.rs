@@ -51,9 +51,10 @@ pub(crate) fn help(reply: &mut resp::Reply, command: &str, lines: &[&str]) {
 
 /// `ERR unknown subcommand or wrong number of arguments for 'x'. Try COMMAND HELP.`
 pub(crate) fn subcommand_error(args: &resp::Args<'_>, command: &str) -> commands::CommandError {
+    let name = args.get(1).unwrap_or_default();
     commands::CommandError::quoting(&[
         b"ERR unknown subcommand or wrong number of arguments for '",
-        args.get(1).unwrap_or_default(),
+        &name[..name.len().min(128)],
         b"'. Try ",
         command.as_bytes(),
         b" HELP.",

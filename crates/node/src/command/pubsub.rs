@@ -88,6 +88,9 @@ fn unsubscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, pattern: bool) -> Resu
     };
     for name in &names {
         drop_one(cx.node, cx.session, name, pattern);
+    }
+    take_pushes(cx.node, cx.session);
+    for name in &names {
         confirm(cx.reply, word, Some(name), cx.session);
     }
     if names.is_empty() {
@@ -107,6 +110,15 @@ fn drop_one(node: &Node, session: &mut Session, name: &[u8], pattern: bool) {
     }
 }
 
+/// What was published before a subscription ended goes out before the answer that says so: a
+/// client that has left subscriber mode would take it for the reply to its next command.
+fn take_pushes(node: &Node, session: &mut Session) {
+    if let Some(mailbox) = node.mailboxes.get(session.info.worker) {
+        let pushed = mailbox.take_pushes(session.id());
+        session.pushes.extend_from_slice(&pushed);
+    }
+}
+
 /// Ends all subscriptions of a connection, without replies.
 pub fn unsubscribe_all(node: &Node, session: &mut Session) {
     for name in std::mem::take(&mut session.channels) {
@@ -115,6 +127,7 @@ pub fn unsubscribe_all(node: &Node, session: &mut Session) {
     for name in std::mem::take(&mut session.patterns) {
         node.pubsub.punsubscribe(&name, session.id());
     }
+    take_pushes(node, session);
     session.publish_state();
 }
 

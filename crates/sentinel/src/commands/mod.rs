@@ -214,7 +214,9 @@ impl Sentinel {
             reply.error("INPROG Failover already in progress");
         } else if select::choose(&self.c, m).is_none() {
             reply.error("NOGOODSLAVE No suitable replica to promote");
-        } else if let Some(until) = self.c.muted_until() {
+        } else if let Some(until) = self.c.muted_until()
+            && !failover::has_heard_epochs(m)
+        {
             // This start was without state: an epoch opened now might have been used before.
             let wait = until.since(self.c.now());
             reply.error(&format!(

@@ -1,3 +1,5 @@
+//! Tests of the list commands: argument lists, replies and effects.
+
 use crate::testkit::{Kit, START};
 use stdx::UnixMs;
 

@@ -1,3 +1,5 @@
+//! Tests of the set commands: argument lists, replies and effects.
+
 use crate::testkit::Kit;
 use keyspace::ExpireRule;
 use std::collections::BTreeMap;

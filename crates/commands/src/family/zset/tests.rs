@@ -1,3 +1,5 @@
+//! Tests of the zset commands: argument lists, replies and effects.
+
 use crate::testkit::Kit;
 use std::collections::BTreeMap;
 
