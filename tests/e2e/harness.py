@@ -617,7 +617,7 @@ class Group:
     """One master with replicas under the eyes of sentinels."""
 
     def __init__(self, world, data, sentinels, quorum=2, down_after=1000, failover_timeout=10000,
-                 password=None, hosts=None, sentinel_lines=(), data_lines=(), name="mymaster"):
+                 password=None, hosts=None, sentinel_lines=(), data_lines=(), name="mymaster", fresh=False):
         self.world, self.name, self.quorum, self.password = world, name, quorum, password
         self.down_after, self.failover_timeout = down_after, failover_timeout
         auth = [f"requirepass {password}", f"masterauth {password}"] if password else []
@@ -648,6 +648,9 @@ class Group:
             ]
             if password:
                 lines.append(f"sentinel auth-pass {name} {password}")
+            if not fresh:
+                # A sentinel that has run before: one of the product that has lost its state keeps out of failovers at first.
+                lines.append(f"sentinel myid {random.randbytes(20).hex()}")
             self.sentinels.append(world.sentinel(
                 kind, *lines, *sentinel_lines, name=f"sentinel{at}-{kind}", host=hosts[len(data) + at],
             ))

@@ -106,6 +106,17 @@ def test_three_rotations_with_passwords(world):
         assert "s3cret" not in node.log(), f"the log of {node.name} shows the password"
 
 
+def test_first_start(world):
+    """Sentinels with files as a tutorial has them, without any state, fail over too."""
+    group = world.group([PRODUCT] * 3, [PRODUCT] * 3, fresh=True)
+    old = group.data[0]
+    old.kill9()
+    new = group.wait_new_master(old)
+    old.start()
+    old.wait_replica_of(new, 90)
+    assert len({s.cmd("SENTINEL", "MYID") for s in group.sentinels}) == 3
+
+
 def test_events_reach_subscribers(world):
     """The channel is the event, the message its payload; what is published is what the log says."""
     group = world.group([PRODUCT] * 2, [PRODUCT] * 3)

@@ -79,12 +79,13 @@ fn may_start(c: &mut Core, m: &mut Master) -> bool {
     false
 }
 
-/// True when so many sentinels have told their epochs that no epoch can have been won without one
-/// of them: an operator's failover then opens one that was never used, even after a start without
-/// state.
+/// True when so many of the known sentinels have told their epochs that none can have been won
+/// without the vote of one of them, this sentinel left out since it has forgotten its own: what an
+/// operator orders then gets an epoch above every one that was voted in.
 pub(crate) fn has_heard_epochs(m: &Master) -> bool {
     let heard = m.peers.values().filter(|p| p.named.is_some()).count() as u64;
-    heard + 1 >= m.votes_needed()
+    let known = m.peers.len() as u64 + 1;
+    heard > known - m.majority()
 }
 
 /// SENTINEL FAILOVER.

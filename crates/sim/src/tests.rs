@@ -468,6 +468,52 @@ fn forced_failover() {
     }
 }
 
+/// Masters fall in a cascade, and the first one is back, still calling itself master, when the
+/// second one dies: it is not taken for a promoted replica, whose data would be newer.
+#[test]
+fn an_old_master_is_not_mistaken_for_a_promoted_replica() {
+    for seed in 1..=20 {
+        let mut world = world(WorldOptions { seed, nodes: 3, ..Default::default() });
+        world.crash(0, true);
+        assert!(world.run_until(2000, |w| w.switches == 1 && forgotten(w, 0)));
+        world.run_ms(3000);
+        let second = (1..3).find(|n| world.is_master(*n)).unwrap();
+        let third = 3 - second;
+        // Nobody can tell the old master anything for the moment.
+        world.crash(second, true);
+        world.run_ms(150);
+        world.restart(0, true);
+        assert!(world.run_until(3000, |w| w.switches == 2), "seed {seed}:\n{}", world.log_text());
+        assert!(world.is_master(third), "seed {seed}:\n{}", world.log_text());
+        no_violations(&world);
+    }
+}
+
+/// No sentinel names this node any more.
+fn forgotten(world: &World, node: usize) -> bool {
+    !all_name(world, node)
+}
+
+/// Each sentinel is restarted in the middle of a failover, with its disk.
+#[test]
+fn sentinels_restarted_in_mid_failover() {
+    for seed in 1..=20 {
+        for (index, after_us) in [(0, 201_000), (1, 204_000), (2, 206_000), (0, 230_000)] {
+            let mut world = world(WorldOptions { seed, ..Default::default() });
+            world.crash(0, true);
+            world.run_until_us(world.now + after_us);
+            let host = world.sentinel_host(index);
+            world.crash(host, true);
+            world.run_ms(50);
+            world.restart(host, true);
+            let done = world.run_until(15_000, |w| forgotten(w, 0));
+            assert!(done, "seed {seed}:\n{}", world.log_text());
+            world.restart(0, true);
+            await_peace(&mut world, 20_000);
+        }
+    }
+}
+
 /// A leader that was stopped between its election and `SLAVEOF NO ONE` finds a successor's work and
 /// leaves it alone.
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::args::{int_between_or, timeout};
 use crate::{Block, CommandError, CommandResult, Ctx, Effect};
-use keyspace::{EventClass, SetTtl};
+use keyspace::EventClass;
 use resp::Args;
 use stdx::{Prng, UnixMs};
 use structures::Value;

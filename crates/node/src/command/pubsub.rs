@@ -121,6 +121,9 @@ fn take_pushes(node: &Node, session: &mut Session) {
 
 /// Ends all subscriptions of a connection, without replies.
 pub fn unsubscribe_all(node: &Node, session: &mut Session) {
+    if session.subscriptions() == 0 {
+        return session.publish_state();
+    }
     for name in std::mem::take(&mut session.channels) {
         node.pubsub.unsubscribe(&name, session.id());
     }

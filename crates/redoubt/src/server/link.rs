@@ -472,6 +472,7 @@ impl LinkDriver {
 fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
     let config = node.settings.load_full().config.clone();
     let path = PathBuf::from(config.dbfilename.to_str().into_owned());
+    File::open(&temp).and_then(|file| file.sync_all()).map_err(|error| error.to_string())?;
     std::fs::rename(&temp, &path)
         .map_err(|error| format!("renaming the received RDB to {}: {error}", path.display()))?;
     load::flush_all(node);

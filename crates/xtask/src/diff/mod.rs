@@ -408,7 +408,8 @@ impl Run {
             let scripted =
                 mismatch.args[0].starts_with(b"(") || self.reported >= options.mismatches;
             let short = if scripted { None } else { shrink::shrink(&mut self.session, &mismatch)? };
-            let (title, history) = match &short {
+            let (title, history) = match short.as_deref() {
+                Some([]) => ("  shown again on empty servers, without any command before it", &[][..]),
                 Some(history) => {
                     ("  shown again by these commands on empty servers:", &history[..])
                 }

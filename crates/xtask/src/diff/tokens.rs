@@ -300,7 +300,8 @@ impl Gen {
             85..89 => self.one_of(&["inf", "-inf", "+inf"]),
             89..92 => self.one_of(&["1e15", "1e16", "9007199254740993", "1e21", "-1e17", "1e300"]),
             92..95 => self.one_of(&["0.1", "3.14159", "-1e-10", "1.1", "0.3"]),
-            95..97 => self.one_of(&["nan", "abc", "", "1.5x", "-0", "0.0"]),
+            // No -0: whether its sign is kept depends on the encoding at that moment, and Redis 7.2 chooses it otherwise.
+            95..97 => self.one_of(&["nan", "abc", "", "1.5x", "0.0"]),
             _ => self.rng.below(1 << 34).to_string().into_bytes(),
         }
     }

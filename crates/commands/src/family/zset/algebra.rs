@@ -91,6 +91,21 @@ pub const ZINTERCARD: Command<DataFn> = Command::new(
     zintercard,
 );
 
+/// Results are built unpacked and packed when they are stored, as in Redis: a listpack would lose
+/// the sign of a negative zero, which ZUNION, ZINTER and ZDIFF show.
+const UNPACKED: Limits = Limits {
+    hash_max_listpack_entries: 0,
+    hash_max_listpack_value: 0,
+    list_max_listpack_size: -2,
+    list_compress_depth: 0,
+    set_max_intset_entries: 0,
+    set_max_listpack_entries: 0,
+    set_max_listpack_value: 0,
+    zset_max_listpack_entries: 0,
+    zset_max_listpack_value: 0,
+    quicklist_packed_threshold: 1 << 30,
+};
+
 /// What is made of the inputs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -298,9 +313,8 @@ impl Request {
         keys: &Keys<'_>,
         args: &Args<'_>,
         operation: Operation,
-        limits: &Limits,
     ) -> Zset {
-        let sources = self.sources(keys, args);
+        let (sources, limits) = (self.sources(keys, args), &UNPACKED);
         match operation {
             Operation::Union => union(sources, self.aggregate, limits),
             Operation::Diff => difference(&sources, limits),
@@ -395,7 +409,7 @@ fn difference(sources: &[(Source<'_>, f64)], limits: &Limits) -> Zset {
 
 fn show(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, operation: Operation, name: &str) -> CommandResult {
     let request = Request::parse(ctx, args, operation, Form::Show, name)?;
-    let result = request.compute(ctx.keys, args, operation, &ctx.env.limits);
+    let result = request.compute(ctx.keys, args, operation);
     members_head(ctx.reply, result.len(), request.with_scores);
     for (member, score) in result.iter() {
         member_item(ctx.reply, member, score, request.with_scores);
@@ -410,7 +424,7 @@ fn store_result(
     name: &'static str,
 ) -> CommandResult {
     let request = Request::parse(ctx, args, operation, Form::Store, name)?;
-    let mut result = request.compute(ctx.keys, args, operation, &ctx.env.limits);
+    let mut result = request.compute(ctx.keys, args, operation);
     result.compact(&ctx.env.limits);
     let len = result.len();
     store(ctx, args.at(1), Value::Zset(Box::new(result)), len, EventClass::ZSET, name)
