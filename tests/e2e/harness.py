@@ -309,7 +309,9 @@ class SentinelNode(Process):
         return [name for name, _ in self.events(since)]
 
     def current_epoch(self):
-        return int(re.search(r"^sentinel current-epoch (\d+)", self.config_text(), re.M).group(1))
+        """The epoch on disk; 0 as long as none was written."""
+        found = re.search(r"^sentinel current-epoch (\d+)", self.config_text(), re.M)
+        return int(found.group(1)) if found else 0
 
 
 def text(reply):

@@ -386,7 +386,7 @@ impl<'a> Keys<'a> {
     /// was there is no new one for notify-keyspace-events.
     pub fn put_over(&mut self, key: &[u8], value: Value) {
         let notify = self.options.notify;
-        if self.in_time(key).is_some() {
+        if self.expire_time(key).is_some() {
             self.options.notify &= !EventClass::NEW.0;
         }
         self.put(key, value, SetTtl::Clear);

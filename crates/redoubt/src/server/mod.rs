@@ -272,7 +272,10 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(format!("Fatal error loading the DB {}: {error}. Exiting.", path.display()));
+            return Err(format!(
+                "Fatal error loading the DB {}: {error}. Exiting.",
+                path.display()
+            ));
         }
     };
     let started = Instant::now();

@@ -11,8 +11,10 @@ pub enum Compare {
     Sorted,
     /// Field and value pairs in any order (a map, or a flat array in RESP2).
     Pairs,
-    /// SCAN's reply.
+    /// SCAN's and SSCAN's reply.
     Scan,
+    /// HSCAN's and ZSCAN's reply.
+    ScanPairs,
     /// Numbers that depend on the clock, this far apart at most.
     Within(i64),
     /// Only the kind of reply; errors byte for byte.
@@ -31,6 +33,7 @@ impl Compare {
             "sorted" => Compare::Sorted,
             "pairs" => Compare::Pairs,
             "scan" => Compare::Scan,
+            "scanpairs" => Compare::ScanPairs,
             "ttl" => Compare::Within(2),
             "ttlms" => Compare::Within(2000),
             "kind" => Compare::Kind,
@@ -51,7 +54,7 @@ impl Compare {
             Compare::Exact => false,
             Compare::Sorted => same_kind(a, b) && sorted(a) == sorted(b),
             Compare::Pairs => same_kind(a, b) && pairs(a) == pairs(b),
-            Compare::Scan => scan_equal(a, b),
+            Compare::Scan | Compare::ScanPairs => scan_equal(a, b),
             Compare::Within(tolerance) => match (a, b) {
                 // -1 and -2 are answers, not times.
                 (Value::Int(a), Value::Int(b)) => {
@@ -86,6 +89,13 @@ impl Compare {
             Compare::Scan => match value.elements() {
                 Some([cursor, items]) => {
                     Value::Array(vec![cursor.clone(), Value::Array(sorted_as_numbers(items))])
+                }
+                _ => value.clone(),
+            },
+            Compare::ScanPairs => match value.elements() {
+                Some([cursor, items]) => {
+                    let flat = pairs(items).into_iter().flat_map(|(key, item)| [key, item]);
+                    Value::Array(vec![cursor.clone(), Value::Array(flat.collect())])
                 }
                 _ => value.clone(),
             },

@@ -183,7 +183,7 @@ impl Session {
         self.mismatches.push(Mismatch {
             number: self.sent,
             args,
-            kinds: detail.chars().take(40).collect(),
+            kinds: detail.chars().take(20).collect(),
             detail,
             history,
             compare: Compare::Exact,

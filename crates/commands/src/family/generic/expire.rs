@@ -175,7 +175,7 @@ fn ttl(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, form: TimeForm) -> CommandResult 
         Some(Some(at)) => {
             let ms = if form.relative() { at.saturating_sub(ctx.env.now.0).max(0) } else { at };
             // Rounded to the nearest second; wrapping as C does at the very end of time.
-            if form.seconds() { ms.wrapping_add(500) / 1000 } else { ms }
+            if form.seconds() { ((i128::from(ms) + 500) / 1000) as i64 } else { ms }
         }
     };
     ctx.reply.integer(answer);

@@ -308,12 +308,7 @@ impl Request {
         names.iter().zip(&self.weights).map(view).collect()
     }
 
-    fn compute(
-        &self,
-        keys: &Keys<'_>,
-        args: &Args<'_>,
-        operation: Operation,
-    ) -> Zset {
+    fn compute(&self, keys: &Keys<'_>, args: &Args<'_>, operation: Operation) -> Zset {
         let (sources, limits) = (self.sources(keys, args), &UNPACKED);
         match operation {
             Operation::Union => union(sources, self.aggregate, limits),
