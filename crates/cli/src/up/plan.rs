@@ -367,6 +367,14 @@ impl Writer<'_> {
         let port = self.state.members[self.master].port.to_string();
         let knows_master = before.as_ref().is_some_and(|b| b[..2.min(b.len())] == [ip, &port]);
         conf.set(&named("monitor"), &[ip, &port, &quorum]);
+        // A sentinel with an id of its own is known not to have lost its state: it may vote at once,
+        // so that a failover works from the first second of a new set-up.
+        if before.is_none()
+            && conf.get("sentinel myid").is_none()
+            && let Some(id) = random_id()
+        {
+            conf.set("sentinel myid", &[&id]);
+        }
         if before.is_some() && !knows_master {
             self.catch_up(conf, config_epoch);
         }
@@ -455,6 +463,14 @@ fn fresh(member: &MemberRecord) -> ConfFile {
         conf.push("repl-diskless-sync-delay 0");
     }
     conf
+}
+
+/// Forty random hexadecimal digits; `None` without a random source, and the sentinel makes its own.
+fn random_id() -> Option<String> {
+    use std::io::Read;
+    let mut bytes = [0u8; 20];
+    std::fs::File::open("/dev/urandom").ok()?.read_exact(&mut bytes).ok()?;
+    Some(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Compare {
             },
             Compare::Scan => match value.elements() {
                 Some([cursor, items]) => {
-                    Value::Array(vec![cursor.clone(), Value::Array(sorted_as_numbers(items))])
+                    Value::Array(vec![cursor.clone(), Value::Array(sorted(items))])
                 }
                 _ => value.clone(),
             },
@@ -145,17 +145,6 @@ pub fn sorted(value: &Value) -> Vec<Value> {
         other => other.elements().map(<[Value]>::to_vec).unwrap_or_else(|| vec![other.clone()]),
     };
     items.sort();
-    items
-}
-
-/// The elements in an order in which it does not matter how a number is written.
-fn sorted_as_numbers(value: &Value) -> Vec<Value> {
-    let mut items = sorted(value);
-    items.sort_by_cached_key(|item| {
-        let bytes = item.bytes().unwrap_or_default();
-        let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<f64>().ok());
-        number.map_or_else(|| bytes.to_vec(), |number| format!("{number:?}").into_bytes())
-    });
     items
 }
 

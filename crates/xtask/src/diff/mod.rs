@@ -413,7 +413,7 @@ impl Run {
                     ("  shown again on empty servers, without any command before it", &[][..])
                 }
                 Some(history) => {
-                    ("  shown again by these commands on empty servers:", &history[..])
+                    ("  shown again by these commands on empty servers:", history)
                 }
                 None => {
                     let from = mismatch.history.len().saturating_sub(25);
