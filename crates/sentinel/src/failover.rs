@@ -326,9 +326,10 @@ fn step_wait_start(c: &mut Core, m: &mut Master) {
             m.following = Some(crate::model::Following { leader: winner, since });
             return;
         }
-        // Whoever has not answered within a few round trips will not vote for us in time.
+        // Whoever has not answered within a few round trips will not vote for us in time. Before
+        // it could be asked our own disk had its turn, then comes its own.
         let rtt = m.peers.values().map(|p| c.links[&p.link].rtt).max().unwrap_or(0);
-        let patience = (4 * (rtt + RANK_STEP_MS)).clamp(200, 2000);
+        let patience = (4 * (rtt + RANK_STEP_MS) + 3 * c.disk.latency).clamp(200, 2000);
         let waiting = !c.io.due(term.since, patience);
         let coming = m
             .peers

@@ -412,9 +412,7 @@ impl Run {
                 Some([]) => {
                     ("  shown again on empty servers, without any command before it", &[][..])
                 }
-                Some(history) => {
-                    ("  shown again by these commands on empty servers:", history)
-                }
+                Some(history) => ("  shown again by these commands on empty servers:", history),
                 None => {
                     let from = mismatch.history.len().saturating_sub(25);
                     (
