@@ -12,9 +12,9 @@ import pytest
 from harness import PRODUCT, RespError, encode, same_data, wait_until
 
 DEBUG = "enable-debug-command yes"
-KEYS = ["a", "b", "c"]
+# Keys that take any type, and keys that stay lists or sorted sets.
+KEYS, LISTS, ZSETS = ["a", "b", "c"], ["l1", "l2"], ["z1", "z2"]
 CONNECTIONS = 4
-BLOCKING = {"BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"}
 
 
 class Side:
@@ -77,8 +77,20 @@ class Script:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.in_multi = [False] * CONNECTIONS
+        self.sent = [[] for _ in range(CONNECTIONS)]
 
     def next(self, waiting):
+        at, words = self._next(waiting)
+        if words[0] == "SWAPDB":
+            # Redis walks the keys that somebody waits for in the order of a hash table.
+            awaited = [set(KEYS + LISTS + ZSETS).intersection(self.sent[other]) for other in waiting]
+            if len(awaited) > 1 or any(len(keys) > 1 for keys in awaited) or any(self.in_multi):
+                words = ["DBSIZE"]
+        if at is not None:
+            self.sent[at] = words
+        return at, words
+
+    def _next(self, waiting):
         free = [at for at in range(CONNECTIONS) if at not in waiting]
         if not free or self.random.random() < 0.03:
             if waiting and self.random.random() < 0.5:
@@ -90,7 +102,7 @@ class Script:
             if draw < 0.3:
                 self.in_multi[at] = False
                 return at, [self.random.choice(["EXEC", "EXEC", "EXEC", "DISCARD"])]
-            return at, self.command(blocking=True)
+            return at, self.command(blocking=True, queued=True)
         if draw < 0.07:
             self.in_multi[at] = True
             return at, ["MULTI"]
@@ -103,9 +115,29 @@ class Script:
     def key(self):
         return self.random.choice(KEYS)
 
-    def command(self, blocking):
+    def command(self, blocking, queued=False):
         pick, key = self.random.choice, self.key
+        some_list, some_zset = lambda: pick(LISTS), lambda: pick(ZSETS)
         side, wrong = lambda: pick(["LEFT", "RIGHT"]), lambda: pick(["x", "y"])
+        if not queued and self.random.random() < 0.2:
+            # Since 7.2 who waits for several keys is served by running the command again: an earlier key wins over
+            # one that was ready before it, and a key of another type is an error. So these keys get elements one at
+            # a time, and have one type.
+            return pick([
+                lambda: ["RPUSH", some_list(), *[self.random.randrange(100) for _ in range(self.random.randint(1, 3))]],
+                lambda: ["RENAME", some_list(), some_list()],
+                lambda: ["COPY", some_list(), some_list(), "REPLACE"],
+                lambda: ["LMPOP", 2, some_list(), some_list(), side(), "COUNT", 2],
+                lambda: ["ZADD", some_zset(), 1, "m", 2, "n", 3, "o"],
+                lambda: ["ZRANGESTORE", some_zset(), some_zset(), 0, 1],
+                lambda: ["DEL", *LISTS, *ZSETS],
+                *([] if not blocking else [
+                    lambda: ["BLPOP", some_list(), some_list(), 0],
+                    lambda: ["BLMPOP", 0, 2, some_list(), some_list(), side(), "COUNT", self.random.randint(1, 3)],
+                    lambda: ["BZPOPMIN", some_zset(), some_zset(), 0],
+                    lambda: ["BZMPOP", 0, 2, some_zset(), some_zset(), "MAX"],
+                ]),
+            ])()
         plain = [
             lambda: ["RPUSH", key(), *[self.random.randrange(100) for _ in range(self.random.randint(1, 3))]],
             lambda: ["RPUSH", key(), self.random.randrange(100)],
@@ -143,12 +175,12 @@ class Script:
             lambda: ["FLUSHDB"] if self.random.random() < 0.2 else ["DBSIZE"],
         ]
         waits = [
-            lambda: ["BLPOP", key(), key(), 0],
+            lambda: ["BLPOP", key(), 0],
             lambda: ["BRPOP", key(), 0],
             lambda: ["BLMOVE", key(), key(), side(), side(), 0],
             lambda: ["BRPOPLPUSH", key(), key(), 0],
-            lambda: ["BLMPOP", 0, 2, key(), key(), side(), "COUNT", self.random.randint(1, 3)],
-            lambda: ["BZPOPMIN", key(), key(), 0],
+            lambda: ["BLMPOP", 0, 1, key(), side(), "COUNT", self.random.randint(1, 3)],
+            lambda: ["BZPOPMIN", key(), 0],
             lambda: ["BZPOPMAX", key(), 0],
             lambda: ["BZMPOP", 0, 1, key(), pick(["MIN", "MAX"]), "COUNT", self.random.randint(1, 3)],
         ]
@@ -218,6 +250,9 @@ def test_stream_of_connections(world, kinds, seed):
             words = ["CLIENT", "UNBLOCK", side.ids[words[1]], words[2]]
         side.step(at, words)
     # What waits for its time shall have had it.
-    wait_until(lambda: not side.control.command("KEYS", "short *"), "everything has run out")
+    wait_until(
+        lambda: all(side.control.command("PTTL", key) < 0 for key in side.control.command("KEYS", "short *")),
+        "everything has run out",
+    )
     same_data(master, replica)
     assert not isinstance(replica.raw().command("DEBUG", "DIGEST"), RespError)

@@ -409,6 +409,18 @@ fn one_stalled_disk_does_not_stop_the_election() {
     }
 }
 
+/// Disks that take longer than a vote is usually waited for only make the election longer.
+#[test]
+fn slow_disks_do_not_stop_the_election() {
+    for seed in 1..=5 {
+        let disk_us = (250_000, 350_000);
+        let mut world = world(WorldOptions { seed, disk_us, ..Default::default() });
+        world.crash(0, true);
+        assert!(world.run_until(5000, |w| w.switches == 1), "{}", world.log_text());
+        no_violations(&world);
+    }
+}
+
 /// A sentinel that lost its disk gives no vote for ten seconds after it has met the others.
 #[test]
 fn a_stateless_sentinel_does_not_vote_at_first() {

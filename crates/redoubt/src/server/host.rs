@@ -54,7 +54,7 @@ impl Tools {
             snapshots: Mutex::new(snapshots),
             trash: Mutex::new(trash),
             link_waker,
-            started_us: monotonic_us() - started.elapsed().as_micros() as u64,
+            started_us: sys::monotonic_us() - started.elapsed().as_micros() as u64,
             started_unix_us: unix_us - started.elapsed().as_micros() as i64,
             shared: OnceLock::new(),
             aborted: Aborted::default(),
@@ -127,14 +127,6 @@ fn used_memory() -> u64 {
     tikv_jemalloc_ctl::stats::allocated::read().unwrap_or(0) as u64
 }
 
-/// The system's monotonic clock. `Instant` costs twice as much, and this is read after every
-/// command.
-#[inline]
-fn monotonic_us() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
-}
-
 /// The node's host.
 pub struct ProcessHost(pub Arc<Tools>);
 
@@ -150,7 +142,7 @@ impl Host for ProcessHost {
     #[inline]
     fn mono_us(&self) -> u64 {
         // A start at zero would make the first moment look like 'never'.
-        monotonic_us() - self.0.started_us + 1_000_000
+        sys::monotonic_us() - self.0.started_us + 1_000_000
     }
 
     fn save(&self) -> Result<(), String> {

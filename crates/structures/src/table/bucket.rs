@@ -33,6 +33,22 @@ pub(super) fn lowest(marks: u64) -> usize {
     marks.trailing_zeros() as usize / 8 - 1
 }
 
+/// Whether two keys are equal. Most keys have 8 to 16 bytes, which two words cover, overlapping;
+/// a call of `memcmp` would cost more than the whole rest of a lookup.
+#[inline]
+fn same_key(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(b_first), Some(a_last), Some(b_last)) if a.len() <= 16 => {
+            u64::from_ne_bytes(*a_first) == u64::from_ne_bytes(*b_first)
+                && u64::from_ne_bytes(*a_last) == u64::from_ne_bytes(*b_last)
+        }
+        _ => a == b,
+    }
+}
+
 fn tag_bits(tag: u8, slot: usize) -> u64 {
     u64::from(tag) << (8 * (slot + 1))
 }
@@ -233,7 +249,7 @@ impl<E: TableEntry> Chain<E> {
                 let mut marks = zero_tags(piece.meta() ^ (ONES * u64::from(tag)));
                 while marks != 0 {
                     let slot = lowest(marks);
-                    if (*piece.slot(slot)).key() == key {
+                    if same_key((*piece.slot(slot)).key(), key) {
                         return Some((piece, slot));
                     }
                     marks &= marks - 1;
@@ -252,8 +268,10 @@ impl<E: TableEntry> Chain<E> {
             loop {
                 let marks = zero_tags(piece.meta() ^ (ONES * u64::from(tag)));
                 if marks != 0 {
-                    prefetch((*piece.slot(lowest(marks))).address());
-                    return;
+                    let address = (*piece.slot(lowest(marks))).address();
+                    prefetch(address);
+                    // A short value often ends in the second line.
+                    return prefetch(address.wrapping_add(BUCKET));
                 }
                 match piece.child() {
                     Some(child) => piece = child,
