@@ -29,10 +29,10 @@ def odown_to_switch(sentinel, mark):
 
 class Scene:
     def __init__(self, world, kind, name):
-        self.kill_leader = name == "leader-killed"
+        self.kill_leader = name.startswith("leader-killed")
         down_after = 5000 if self.kill_leader else int(name.split("-")[1])
         lines = []
-        if kind == "redoubt" and (self.kill_leader or name.startswith("grace0")):
+        if kind == "redoubt" and "grace0" in name:
             lines.append("sentinel crash-grace mymaster 0")
         self.group = world.group(
             [kind] * 3, [kind] * 3, down_after=down_after, failover_timeout=10000, sentinel_lines=lines,

@@ -539,6 +539,66 @@ mod tests {
         }
     }
 
+    /// As `run`, a batch at a time.
+    fn run_ahead(
+        input: &[u8],
+        step: usize,
+        most: usize,
+    ) -> Result<Vec<Vec<Vec<u8>>>, ProtocolError> {
+        let (mut decoder, mut buffer, mut out) = (Decoder::new(), Vec::new(), Vec::new());
+        let mut batch = Batch::default();
+        for piece in input.chunks(step) {
+            buffer.extend_from_slice(piece);
+            loop {
+                decoder.decode_ahead(&buffer, &Limits::default(), most, &mut batch)?;
+                if batch.is_empty() {
+                    break;
+                }
+                assert!(batch.len() <= most);
+                // Every third batch is left half done.
+                let take = if out.len() % 3 == 2 { batch.len().div_ceil(2) } else { batch.len() };
+                for index in 0..take {
+                    let args = batch.args(index, &buffer);
+                    if !args.is_empty() {
+                        out.push(args.iter().map(<[u8]>::to_vec).collect());
+                    }
+                }
+                if take < batch.len() {
+                    decoder.start_over();
+                }
+                buffer.drain(..batch.end(take - 1));
+            }
+        }
+        Ok(out)
+    }
+
+    #[test]
+    fn a_batch_holds_what_single_steps_give() {
+        let input = b"*2\r\n$3\r\nGET\r\n$5\r\nk\r\ney\r\n\r\nPING\r\n*0\r\n set \"a \\x41\" 'b'\n*1\r\n$0\r\n\r\n\
+            *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\n012345678901\r\necho 'x y'\r\n*1\r\n$4\r\nQUIT\r\n";
+        for step in 1..=input.len() {
+            let single = run(input, step).unwrap();
+            for most in 1..8 {
+                assert_eq!(
+                    run_ahead(input, step, most).unwrap(),
+                    single,
+                    "pieces of {step}, {most} at once"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_comes_after_the_requests_before_it() {
+        let input = b"PING\r\n*1\r\n$4\r\nPING\r\n*1\r\n+4\r\n";
+        let (mut decoder, mut batch) = (Decoder::new(), Batch::default());
+        decoder.decode_ahead(input, &Limits::default(), 8, &mut batch).unwrap();
+        assert_eq!(batch.len(), 2);
+        let rest = &input[batch.end(1)..];
+        let error = decoder.decode_ahead(rest, &Limits::default(), 8, &mut batch).unwrap_err();
+        assert_eq!(error.text(), "expected '$', got '+'");
+    }
+
     #[test]
     fn errors_have_the_texts_of_redis() {
         for (input, text) in [
@@ -546,6 +606,8 @@ mod tests {
             (b"*x\r\n", "invalid multibulk length"),
             (b"*1\r\nPING\r\n", "expected '$', got 'P'"),
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$007\r\n0123456\r\n", "invalid bulk length"),
+            (b"*01\r\n$1\r\n0\r\n", "invalid multibulk length"),
             (b"*1\r\n$536870913\r\n", "invalid bulk length"),
             (b"set \"a\r\n", "unbalanced quotes in request"),
         ] {
@@ -585,7 +647,8 @@ mod tests {
                 }
             }
             let step = prng.between(1, bytes.len() as u64) as usize;
-            let _ = run(&bytes, step);
+            let single = run(&bytes, step);
+            assert_eq!(run_ahead(&bytes, step, prng.between(1, 5) as usize), single);
         }
     }
 }

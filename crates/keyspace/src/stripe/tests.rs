@@ -243,6 +243,68 @@ fn expired_keys_are_removed_hidden_or_seen() {
 }
 
 #[test]
+fn a_hidden_key_makes_room_for_a_new_one() {
+    let space = Keyspace::new(1, 4, StripeBy::Hash);
+    let mut hiding = Keys::new(
+        space.hold(space.all()),
+        0,
+        KeyOptions { expire: ExpireRule::Hide, ..options(100) },
+    );
+    for round in 0..3 {
+        hiding.set_string(b"k", b"old", SetTtl::At(50));
+        assert!(!hiding.exists(b"k"));
+        match round {
+            0 => hiding.set_string(b"k", b"new", SetTtl::Keep),
+            1 => drop(hiding.list_or_new(b"k").unwrap().len()),
+            _ => hiding.put(b"k", structures::Value::Str(b"new".to_vec()), SetTtl::Clear),
+        }
+        assert_eq!(hiding.expire_time(b"k"), Some(None));
+        assert!(hiding.remove(b"k"));
+    }
+    drop(hiding);
+    assert_eq!(space.db_size(0), (0, 0));
+}
+
+#[test]
+fn a_string_takes_the_place_of_a_collection() {
+    let space = Keyspace::new(1, 4, StripeBy::Hash);
+    for (ttl, expected) in
+        [(SetTtl::Keep, Some(50)), (SetTtl::Clear, None), (SetTtl::At(90), Some(90))]
+    {
+        let mut keys = all_keys(&space, 0, 0);
+        keys.remove(b"k");
+        for element in 0..5000 {
+            keys.list_or_new(b"k")
+                .unwrap()
+                .push_back(format!("{element}").as_bytes(), &Limits::default());
+        }
+        keys.set_expire(b"k", Some(50));
+        keys.set_string(b"k", b"text", ttl);
+        assert_eq!(keys.string(b"k").unwrap().unwrap().to_vec(), b"text");
+        assert_eq!(keys.expire_time(b"k"), Some(expected));
+        assert_eq!(keys.changes.trash.len(), 1, "a long list is freed elsewhere");
+        assert!(!keys.changes.trash[0].mark());
+        drop(keys);
+        assert_eq!(space.db_size(0), (1, usize::from(expected.is_some())));
+    }
+}
+
+#[test]
+fn a_known_hash_is_for_one_slice_alone() {
+    let space = Keyspace::new(1, 4, StripeBy::Slot);
+    let (known, equal) = (b"key".to_vec(), b"key".to_vec());
+    let place = space.place_of(&known);
+    assert_eq!(place.stripe, space.stripe_of(&known));
+    space.prefetch(0, [place, place].into_iter());
+    let mut keys = Keys::new(space.hold(space.all()), 0, options(0));
+    keys.know(&known, place.hash);
+    keys.set_string(&known, b"v", SetTtl::Clear);
+    keys.set_string(b"yek", b"w", SetTtl::Clear);
+    assert!(keys.exists(&equal) && keys.exists(b"yek") && !keys.exists(&known[..2]));
+    space.prefetch(0, [place].into_iter());
+}
+
+#[test]
 fn a_watch_sees_changes_of_its_key_alone() {
     let space = Keyspace::new(2, 4, StripeBy::Hash);
     let flag = Arc::new(WatchFlag::default());

@@ -19,7 +19,7 @@ struct Series {
 
 /// The measurement.
 pub fn run(setting: &Setting) -> Result<Report> {
-    let rounds = setting.rounds.unwrap_or(if setting.quick { 1 } else { 5 });
+    let rounds = setting.rounds.unwrap_or(if setting.quick { 1 } else { 3 });
     let (keys, scale) = if setting.quick { (100_000, 10) } else { (1_000_000, 1) };
     let mut servers = vec![Server::start(&setting.redis, &[])?];
     let one: &[(&str, &str)] = if setting.product { &[("threads", "1")] } else { &[] };
