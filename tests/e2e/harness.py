@@ -20,15 +20,19 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from network import Network, Proxy
+from wire import PATIENCE, Raw, RespError, encode, text
+
+__all__ = ["PATIENCE", "Raw", "RespError", "encode", "text"]
 
 AGAINST = os.environ.get("E2E_AGAINST", "redoubt")
 PRODUCT = "redis" if AGAINST == "redis" else "redoubt"
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path(os.environ.get("E2E_RUNS", ROOT / "target" / "e2e-runs"))
-
-# How long to wait for something that should take a moment: generous, for machines that do other things too.
-PATIENCE = float(os.environ.get("E2E_PATIENCE", "30"))
 
 
 def program(kind, role):
@@ -314,236 +318,6 @@ class SentinelNode(Process):
         return int(found.group(1)) if found else 0
 
 
-def text(reply):
-    """Bytes to str, deeply; errors and the rest stay."""
-    if isinstance(reply, bytes):
-        return reply.decode(errors="surrogateescape")
-    if isinstance(reply, list):
-        return [text(item) for item in reply]
-    if isinstance(reply, dict):
-        return {text(key): text(item) for key, item in reply.items()}
-    return reply
-
-
-class RespError(str):
-    """An error reply."""
-
-
-class Raw:
-    """A plain socket with a RESP reader: what redis-py would hide stays visible."""
-
-    def __init__(self, ip, port, timeout=PATIENCE):
-        self.socket = socket.create_connection((ip, port), timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
-
-    def send(self, data):
-        self.socket.sendall(data)
-
-    def command(self, *args):
-        self.send(encode(*args))
-        return self.read()
-
-    def _line(self):
-        while b"\r\n" not in self.buffer:
-            self._more()
-        line, self.buffer = self.buffer.split(b"\r\n", 1)
-        return line
-
-    def _more(self):
-        got = self.socket.recv(1 << 16)
-        if not got:
-            raise ConnectionResetError("closed by the server")
-        self.buffer += got
-
-    def read(self):
-        line = self._line()
-        lead, rest = line[:1], line[1:]
-        if lead == b"+":
-            return rest
-        if lead == b"-":
-            return RespError(rest.decode(errors="replace"))
-        if lead == b":":
-            return int(rest)
-        if lead in b"$=":
-            if rest == b"-1":
-                return None
-            size = int(rest) + 2
-            while len(self.buffer) < size:
-                self._more()
-            body, self.buffer = self.buffer[: size - 2], self.buffer[size:]
-            return body
-        if lead in b"*~>":
-            return None if rest == b"-1" else [self.read() for _ in range(int(rest))]
-        if lead == b"%":
-            return {self.read(): self.read() for _ in range(int(rest))}
-        if lead == b"_":
-            return None
-        if lead == b"#":
-            return rest == b"t"
-        if lead == b",":
-            return float(rest)
-        raise AssertionError(f"unexpected reply {line!r}")
-
-    def read_all(self):
-        """Everything until the server closes."""
-        data = self.buffer
-        self.buffer = b""
-        try:
-            while got := self.socket.recv(1 << 16):
-                data += got
-        except ConnectionResetError:
-            pass
-        return data
-
-    def close(self):
-        self.socket.close()
-
-
-def encode(*args):
-    """A command in its wire form."""
-    parts = [a if isinstance(a, bytes) else str(a).encode() for a in args]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
-
-
-class Proxy:
-    """A TCP relay whose links can be cut, refused or held back."""
-
-    def __init__(self, target_port):
-        self.target_port = target_port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.refuse = False
-        self.hold = threading.Event()
-        self.hold.set()
-        self.pairs = []
-        self.lock = threading.Lock()
-        self.closed = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while not self.closed:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            if self.refuse:
-                client.close()
-                continue
-            try:
-                server = socket.create_connection(("127.0.0.1", self.target_port), 5)
-                server.settimeout(None)
-            except OSError:
-                client.close()
-                continue
-            with self.lock:
-                self.pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
-
-    def _pump(self, source, sink):
-        try:
-            while data := source.recv(1 << 16):
-                self.hold.wait()
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def cut(self):
-        """Closes all links; new ones are accepted unless `refuse` is set."""
-        with self.lock:
-            pairs, self.pairs = self.pairs, []
-        for pair in pairs:
-            for end in pair:
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-                end.close()
-
-    def close(self):
-        self.closed = True
-        self.hold.set()
-        self.listener.close()
-        self.cut()
-
-
-class Host:
-    """A network namespace with one address."""
-
-    def __init__(self, network, number):
-        self.network = network
-        self.namespace = f"{network.tag}h{number}"
-        self.outer = f"{network.tag}v{number}"
-        self.ip = f"{network.prefix}.{number + 10}"
-
-    def create(self):
-        inner = f"{self.outer}i"
-        sh("ip", "netns", "add", self.namespace)
-        sh("ip", "link", "add", self.outer, "type", "veth", "peer", "name", inner)
-        sh("ip", "link", "set", inner, "netns", self.namespace)
-        sh("ip", "-n", self.namespace, "addr", "add", f"{self.ip}/24", "dev", inner)
-        sh("ip", "-n", self.namespace, "link", "set", inner, "up")
-        sh("ip", "-n", self.namespace, "link", "set", "lo", "up")
-        sh("ip", "link", "set", self.outer, "master", self.network.bridges[0])
-        sh("ip", "link", "set", self.outer, "up")
-
-    def cli(self, target, *args):
-        """redis-cli run inside this namespace; its output."""
-        words = ["ip", "netns", "exec", self.namespace, "redis-cli", "-h", target.ip, "-p", str(target.port)]
-        if target.password:
-            words += ["--no-auth-warning", "-a", target.password]
-        done = subprocess.run(words + [str(a) for a in args], capture_output=True, text=True, timeout=PATIENCE)
-        return done.stdout.strip()
-
-
-class Network:
-    """Hosts on a bridge of our own; a second bridge is the other side of a partition."""
-
-    def __init__(self):
-        self.tag = f"rd{os.getpid() % 10000}"
-        self.prefix = f"10.213.{random.randint(1, 250)}"
-        self.bridges = [f"{self.tag}a", f"{self.tag}b"]
-        self.hosts = []
-        for bridge in self.bridges:
-            sh("ip", "link", "add", bridge, "type", "bridge")
-            sh("ip", "link", "set", bridge, "up")
-        sh("ip", "addr", "add", f"{self.prefix}.1/24", "dev", self.bridges[0])
-
-    def host(self):
-        host = Host(self, len(self.hosts))
-        self.hosts.append(host)
-        host.create()
-        return host
-
-    def partition(self, hosts):
-        """Puts these hosts on the other bridge: they reach each other and nobody else."""
-        for host in hosts:
-            sh("ip", "link", "set", host.outer, "master", self.bridges[1])
-
-    def heal(self):
-        for host in self.hosts:
-            sh("ip", "link", "set", host.outer, "master", self.bridges[0])
-
-    def close(self):
-        for host in self.hosts:
-            subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True)
-            subprocess.run(["ip", "link", "del", host.outer], capture_output=True)
-        for bridge in self.bridges:
-            subprocess.run(["ip", "link", "del", bridge], capture_output=True)
-
-
-def sh(*words):
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
-    return done.stdout
-
-
 class World:
     """Everything that one test starts."""
 
@@ -720,8 +494,11 @@ class Group:
                 node.wait_replica_of(master, timeout)
 
     def redis_py(self, **options):
-        """redis-py's Sentinel object for this group."""
-        sentinel_options = {"socket_timeout": 1.0}
+        """redis-py's Sentinel object for this group.
+
+        Its own retries, which wait for seconds at a sentinel that is gone, are off: who uses it here tries again itself.
+        """
+        sentinel_options = {"socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
         return Sentinel(
             [(s.ip, s.port) for s in self.sentinels], sentinel_kwargs=sentinel_options,
             socket_timeout=options.pop("socket_timeout", 1.0), password=self.password,
@@ -744,7 +521,7 @@ class Writer:
         self.thread.start()
 
     def _run(self):
-        master = self.group.redis_py().master_for(self.group.name)
+        master = self.group.redis_py().master_for(self.group.name, retry=Retry(NoBackoff(), 0))
         while not self.stopping.is_set():
             number = self.next
             self.next += 1

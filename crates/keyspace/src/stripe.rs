@@ -397,11 +397,12 @@ impl Keyspace {
         Place { hash, stripe: self.stripe_of_hash(hash, key) }
     }
 
-    /// Starts loading what lookups of these keys will read, so that their cache misses overlap:
-    /// first all bucket lines, then all entries. A stripe that somebody holds is left out.
-    pub fn prefetch(&self, db: usize, places: impl Iterator<Item = Place> + Clone) {
+    /// Starts loading what lookups of these keys (database, place) will read, so that their cache
+    /// misses overlap: first all bucket lines, then all entries. A stripe that somebody holds is
+    /// left out.
+    pub fn prefetch(&self, keys: impl Iterator<Item = (usize, Place)> + Clone) {
         let each = |prefetch: fn(&Table<Entry>, u64)| {
-            for place in places.clone() {
+            for (db, place) in keys.clone() {
                 if let Ok(stripe) = self.stripes[place.stripe].try_lock() {
                     prefetch(&stripe.dbs[db].table, place.hash);
                 }

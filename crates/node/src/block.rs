@@ -11,6 +11,7 @@ use commands::{Block, Group};
 use keyspace::{Keys, StripeMask};
 use resp::{OwnedArgs, Protocol, Reply};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use stdx::UnixMs;
@@ -312,23 +313,25 @@ impl Node {
         }
     }
 
-    /// The stripes that have to be held together with `mask`, so that a push to the keys of a
-    /// command can serve those who wait for them at once.
+    /// The stripes that have to be held together with those that are held, so that a command that
+    /// changes `names` in one of `dbs` can serve those who wait for them at once.
     pub(crate) fn mask_with_waiters(
         &self,
         keys: &mut Keys<'_>,
-        db: usize,
+        dbs: Range<usize>,
         names: &[&[u8]],
     ) -> StripeMask {
         let mut mask = keys.held().mask();
-        for key in names {
+        for (db, key) in dbs.flat_map(|db| names.iter().map(move |key| (db, key))) {
             let stripe = self.keyspace.stripe_of(key);
             for ticket in keys.held().stripe(stripe).waiters_of(db, key) {
-                if let Some(blocked) = self.blocking.get(ticket)
-                    && let WaitFor::Keys { mask: others, .. } = &blocked.what
-                {
-                    mask.0 |= others.0;
+                let Some(blocked) = self.blocking.get(ticket) else { continue };
+                let WaitFor::Keys { command, mask: others, .. } = &blocked.what else { continue };
+                if matches!(command.spec.name, "blmove" | "brpoplpush") {
+                    // What it moves may serve somebody else, and so on, on any keys.
+                    return self.keyspace.all();
                 }
+                mask.0 |= others.0;
             }
         }
         mask

@@ -38,7 +38,7 @@ impl Node {
         args: &Args<'_>,
         reply: &mut Reply,
     ) -> Next {
-        let prepared = self.prepare(args, self.last_command(session));
+        let prepared = self.prepare(session.db, args, self.last_command(session));
         self.handle_prepared(worker, session, prepared, args, reply)
     }
 
@@ -325,7 +325,11 @@ impl Node {
                 Some(list) => list.iter().map(|&(at, _)| args.at(at)).collect(),
                 None => return keys,
             };
-            let wider = self.mask_with_waiters(&mut keys, db, &names);
+            let dbs = match command.spec.name {
+                "move" | "copy" => 0..self.keyspace.databases(),
+                _ => db..db + 1,
+            };
+            let wider = self.mask_with_waiters(&mut keys, dbs, &names);
             if mask.covers(wider) {
                 return keys;
             }

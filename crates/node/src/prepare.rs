@@ -18,12 +18,14 @@ pub struct Prepared {
     pub command: Option<CommandRef>,
     /// Where its key lives, if it has just one at a fixed place.
     pub(crate) place: Option<Place>,
+    /// The connection's database at that moment: a SELECT in between only spoils the prefetch.
+    db: usize,
 }
 
 impl Node {
     /// Prepares one request. `last` is a guess at its command.
     #[inline]
-    pub(crate) fn prepare(&self, args: &Args<'_>, last: Option<CommandRef>) -> Prepared {
+    pub(crate) fn prepare(&self, db: usize, args: &Args<'_>, last: Option<CommandRef>) -> Prepared {
         let Some(name) = args.get(0) else { return Prepared::default() };
         let command = match last {
             Some(last) if last.is_plain && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => {
@@ -34,7 +36,7 @@ impl Node {
         let key = command
             .filter(|command| command.single_key != 0)
             .and_then(|command| args.get(command.single_key));
-        Prepared { command, place: key.map(|key| self.keyspace.place_of(key)) }
+        Prepared { command, db, place: key.map(|key| self.keyspace.place_of(key)) }
     }
 
     /// Prepares a connection's requests, which were cut from `bytes`.
@@ -48,13 +50,16 @@ impl Node {
         out.clear();
         let mut last = self.last_command(session);
         for index in 0..batch.len() {
-            let prepared = self.prepare(&batch.args(index, bytes), last);
+            let prepared = self.prepare(session.db, &batch.args(index, bytes), last);
             last = prepared.command;
             out.push(prepared);
         }
-        if out.len() > 1 {
-            self.keyspace.prefetch(session.db, out.iter().filter_map(|prepared| prepared.place));
-        }
+    }
+
+    /// Starts loading what prepared requests will read. Pays off for more than one.
+    pub fn prefetch<'p>(&self, requests: impl Iterator<Item = &'p Prepared> + Clone) {
+        self.keyspace
+            .prefetch(requests.filter_map(|prepared| Some((prepared.db, prepared.place?))));
     }
 
     /// The command that the connection has run last.

@@ -262,7 +262,8 @@ impl Batch {
         self.requests[index].end
     }
 
-    fn clear(&mut self) {
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
         self.ranges.clear();
         self.requests.clear();
         self.inline.clear();

@@ -295,13 +295,13 @@ fn a_known_hash_is_for_one_slice_alone() {
     let (known, equal) = (b"key".to_vec(), b"key".to_vec());
     let place = space.place_of(&known);
     assert_eq!(place.stripe, space.stripe_of(&known));
-    space.prefetch(0, [place, place].into_iter());
+    space.prefetch([(0, place), (0, place)].into_iter());
     let mut keys = Keys::new(space.hold(space.all()), 0, options(0));
     keys.know(&known, place.hash);
     keys.set_string(&known, b"v", SetTtl::Clear);
     keys.set_string(b"yek", b"w", SetTtl::Clear);
     assert!(keys.exists(&equal) && keys.exists(b"yek") && !keys.exists(&known[..2]));
-    space.prefetch(0, [place].into_iter());
+    space.prefetch([(0, place)].into_iter());
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Conn {
     pub feed: Option<Box<ReplicaFeed>>,
     /// Ends once `output` is sent.
     pub closing: bool,
+    /// Bytes of it were read and wait for their turn in the worker's present round.
+    pub in_round: bool,
     /// The socket may have more to read although no event will come.
     pub more_to_read: bool,
     /// Since when the output is above the soft limit, monotonic ms.
@@ -59,6 +61,7 @@ impl Conn {
             held: None,
             feed: None,
             closing: false,
+            in_round: false,
             more_to_read: false,
             over_soft_since: None,
         }

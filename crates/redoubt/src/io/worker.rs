@@ -6,7 +6,7 @@
 
 mod requests;
 
-use self::requests::Ahead;
+use self::requests::{Ahead, Round};
 use super::addr;
 use super::conn::{Conn, Flush};
 use super::listen::Listener;
@@ -94,9 +94,9 @@ pub struct EventLoop {
     again: Vec<usize>,
     /// Replicas that have more to be sent.
     pump_again: bool,
-    read_buffer: Vec<u8>,
     reply_buffer: Vec<u8>,
     ahead: Ahead,
+    round: Round,
     next_housekeeping: u64,
 }
 
@@ -117,9 +117,9 @@ impl EventLoop {
             listeners: Vec::new(),
             again: Vec::new(),
             pump_again: false,
-            read_buffer: vec![0; READ_BYTES],
             reply_buffer: Vec::with_capacity(READ_BYTES),
             ahead: Ahead::default(),
+            round: Round::new(),
             next_housekeeping: 0,
         };
         this.set_listeners(listeners)?;
@@ -182,9 +182,11 @@ impl EventLoop {
                     }
                 }
             }
+            self.run_round();
             for at in again {
                 self.on_readable(at);
             }
+            self.run_round();
             for at in accept {
                 self.accept(at);
             }

@@ -26,8 +26,8 @@ impl Bound {
 
     fn text(self) -> String {
         match self {
-            Bound::AtMost(limit) => format!("<= {limit}"),
-            Bound::AtLeast(limit) => format!(">= {limit}"),
+            Bound::AtMost(limit) => format!("<= {}", figure(limit)),
+            Bound::AtLeast(limit) => format!(">= {}", figure(limit)),
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
         assert!(
             report
                 .table()
-                .contains("| x | us | 2.00 | 1.00 | 0.50 | ratio <= 0.6, <= 0.5 | MISSED |")
+                .contains("| x | us | 2.00 | 1.00 | 0.50 | ratio <= 0.60, <= 0.50 | MISSED |")
         );
     }
 

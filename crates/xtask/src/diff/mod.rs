@@ -5,6 +5,7 @@
 //! Differences on purpose are listed in `tests/exceptions.tsv`. A difference is shown with its seed, its command number and a
 //! history that was made as short as replaying it allows.
 
+mod choices;
 mod compare;
 mod exceptions;
 mod grammar;

@@ -1,40 +1,87 @@
 //! From bytes that arrived to replies that are sent.
 //!
-//! All whole requests of a read are cut and prepared before the first of them runs, so that the
-//! cache misses of their keys overlap. Whatever depends on what runs in between stays in order: a
-//! connection that is not known yet has its requests cut one by one, and those left over when it
-//! stops (blocked, held, closing) are forgotten and cut again.
+//! Whole requests, of one read or of several connections that are ready together, are cut and
+//! prepared before the first of them runs, so that the cache misses of their keys overlap. Whatever
+//! depends on what runs in between stays in order: a connection that is not known yet has its
+//! requests cut one by one, and those left over when it stops (blocked, held, closing) are
+//! forgotten and cut again.
 
 use super::{EventLoop, READ_BYTES, REPLY_FLUSH_BYTES, bump, log_over_limit};
 use crate::io::conn::{Conn, Flush};
 use node::{Next, Node, Prepared, Worker};
 use replication::{ConnId, MasterInput};
-use resp::{Args, Batch, Limits, Reply};
+use resp::{Args, Batch, Limits, ProtocolError, Reply};
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
-/// Requests of a connection that are prepared together. Their cache lines have to stay in the
-/// first-level cache until they run.
+/// Requests that are prepared together, about. Their cache lines have to stay in the first-level
+/// cache until they run.
 const AHEAD: usize = 32;
 
-/// Requests of the connection that is being served; kept to be filled again.
+/// Requests of one connection, cut and prepared. Empty unless they wait to be run.
 #[derive(Default)]
 pub(super) struct Ahead {
     batch: Batch,
     prepared: Vec<Prepared>,
 }
 
-enum ReadOutcome {
-    /// Nothing more for now.
-    Drained,
-    /// Probably more.
-    More,
-    /// The connection ends.
-    Close,
+impl Ahead {
+    /// Cuts the next requests of a connection. What is left of `bytes` begins behind them.
+    fn cut(
+        &mut self,
+        node: &Node,
+        worker: &Worker,
+        conn: &mut Conn,
+        bytes: &[u8],
+    ) -> Result<(), ProtocolError> {
+        let authenticated = conn.session.authenticated;
+        let limits = Limits { bulk_max: worker.settings.config.proto_max_bulk_len, authenticated };
+        let most = if authenticated { AHEAD } else { 1 };
+        conn.decoder.decode_ahead(bytes, &limits, most, &mut self.batch)?;
+        node.prepare_batch(&conn.session, &self.batch, bytes, &mut self.prepared);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.prepared.clear();
+    }
+}
+
+/// What was read of several connections and is to be run next.
+#[derive(Default)]
+pub(super) struct Round {
+    bytes: Vec<u8>,
+    /// End of what was read.
+    end: usize,
+    arrived: Vec<Arrived>,
+    /// For each of `arrived` its first requests; longer, to be used again.
+    aheads: Vec<Ahead>,
+    /// Requests in them.
+    requests: usize,
+}
+
+/// What was read of one connection.
+struct Arrived {
+    at: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Round {
+    /// An empty round with room for what it will hold.
+    pub(super) fn new() -> Round {
+        Round { bytes: vec![0; 2 * READ_BYTES], ..Round::default() }
+    }
 }
 
 impl EventLoop {
+    /// Reads what a connection has sent. It is run by the next [`EventLoop::run_round`], for which
+    /// several connections are collected.
     pub(super) fn on_readable(&mut self, at: usize) {
+        if self.conns.get(at).is_some_and(|conn| conn.in_round) {
+            self.run_round();
+        }
         let Some(conn) = self.conns.get_mut(at) else { return };
         if conn.closing {
             return;
@@ -45,68 +92,119 @@ impl EventLoop {
             conn.more_to_read = true;
             return;
         }
-        let mut buffer = std::mem::take(&mut self.read_buffer);
-        let outcome = self.read_once(at, &mut buffer);
-        self.read_buffer = buffer;
-        match outcome {
-            ReadOutcome::Drained => {}
-            ReadOutcome::More => {
-                if let Some(conn) = self.conns.get_mut(at) {
-                    if conn.is_stopped() {
-                        conn.more_to_read = true;
-                    } else {
-                        self.again.push(at);
-                    }
-                }
-            }
-            ReadOutcome::Close => self.close(at),
+        if conn.input.is_empty() {
+            self.read_to_round(at);
+        } else {
+            self.read_to_conn(at);
         }
     }
 
-    fn read_once(&mut self, at: usize, buffer: &mut [u8]) -> ReadOutcome {
-        let Some(conn) = self.conns.get_mut(at) else { return ReadOutcome::Drained };
-        let direct = conn.input.is_empty();
-        let (result, room) =
-            if direct { (conn.stream.read(buffer), buffer.len()) } else { read_into(conn) };
-        let read = match result {
-            Ok(0) => return ReadOutcome::Close,
-            Ok(read) => read,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadOutcome::Drained,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return ReadOutcome::More,
-            Err(_) => return ReadOutcome::Close,
-        };
-        let stats = &self.worker.stats;
-        bump(&stats.reads, 1);
-        bump(&stats.net_input, read as u64);
-        conn.session.info.last_active.store(self.worker.now.mono().0, Ordering::Relaxed);
-        let keep = if direct {
-            self.run_requests(at, &buffer[..read])
-        } else {
-            let mut input = std::mem::take(&mut conn.input);
-            let start = conn.input_start;
-            let keep = self.run_requests(at, &input[start..]);
-            if let Some(conn) = self.conns.get_mut(at) {
-                // `run_requests` has put what is left of the slice into `conn.input`; reuse the
-                // bigger buffer when much is left.
-                if conn.input.len() == input.len() - start {
-                    std::mem::swap(&mut conn.input, &mut input);
-                    conn.input_start = start;
-                }
-            }
-            keep
-        };
-        if !keep {
-            return ReadOutcome::Close;
+    fn read_to_round(&mut self, at: usize) {
+        let EventLoop { conns, round, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        let start = round.end;
+        let result = conn.stream.read(&mut round.bytes[start..start + READ_BYTES]);
+        let Some(read) = self.note_read(at, result) else { return };
+        let EventLoop { shared, worker, conns, round, .. } = self;
+        round.end = start + read;
+        let Some(conn) = conns.get_mut(at) else { return };
+        conn.in_round = true;
+        if round.aheads.len() == round.arrived.len() {
+            round.aheads.push(Ahead::default());
         }
-        if read == room { ReadOutcome::More } else { ReadOutcome::Drained }
+        let ahead = &mut round.aheads[round.arrived.len()];
+        if !conn.is_stopped()
+            && ahead.cut(&shared.node, worker, conn, &round.bytes[start..round.end]).is_err()
+        {
+            // Found again, and said, when its turn comes.
+            ahead.clear();
+        }
+        round.requests += ahead.batch.len();
+        round.arrived.push(Arrived { at, start, end: round.end });
+        if round.requests >= AHEAD || round.end > READ_BYTES {
+            self.run_round();
+        }
+    }
+
+    /// Runs what was read of several connections.
+    pub(super) fn run_round(&mut self) {
+        if self.round.arrived.is_empty() {
+            return;
+        }
+        let mut round = std::mem::take(&mut self.round);
+        if round.requests > 1 {
+            let aheads = &round.aheads[..round.arrived.len()];
+            self.shared.node.prefetch(aheads.iter().flat_map(|ahead| &ahead.prepared));
+        }
+        for (arrived, ahead) in round.arrived.iter().zip(&mut round.aheads) {
+            let keep =
+                self.run_requests(arrived.at, &round.bytes[arrived.start..arrived.end], ahead);
+            self.after_read(arrived.at, keep, arrived.end - arrived.start == READ_BYTES);
+        }
+        round.arrived.clear();
+        (round.end, round.requests) = (0, 0);
+        self.round = round;
+    }
+
+    /// Reads behind the part of a request that has arrived already, and runs what is whole.
+    fn read_to_conn(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        let (result, room) = read_into(conn);
+        let Some(read) = self.note_read(at, result) else { return };
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        let mut input = std::mem::take(&mut conn.input);
+        let start = conn.input_start;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let keep = self.run_requests(at, &input[start..], &mut ahead);
+        self.ahead = ahead;
+        if let Some(conn) = self.conns.get_mut(at) {
+            // `run_requests` has put what is left of the slice into `conn.input`; reuse the bigger
+            // buffer when much is left.
+            if conn.input.len() == input.len() - start {
+                std::mem::swap(&mut conn.input, &mut input);
+                conn.input_start = start;
+            }
+        }
+        self.after_read(at, keep, read == room);
+    }
+
+    /// Counts what a read has brought; nothing if there is nothing to run.
+    fn note_read(&mut self, at: usize, result: std::io::Result<usize>) -> Option<usize> {
+        match result {
+            Ok(read) if read > 0 => {
+                bump(&self.worker.stats.reads, 1);
+                bump(&self.worker.stats.net_input, read as u64);
+                let now = self.worker.now.mono().0;
+                self.conns[at].session.info.last_active.store(now, Ordering::Relaxed);
+                return Some(read);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.again.push(at),
+            _ => self.close(at),
+        }
+        None
+    }
+
+    /// After the requests of a read: the connection ends, or may have more to be read.
+    fn after_read(&mut self, at: usize, keep: bool, more: bool) {
+        if !keep {
+            self.close(at);
+        } else if more && let Some(conn) = self.conns.get_mut(at) {
+            if conn.is_stopped() {
+                conn.more_to_read = true;
+            } else {
+                self.again.push(at);
+            }
+        }
     }
 
     /// Runs the requests in `bytes` and sends the replies; what is left goes to the connection's
     /// own buffer. False if the connection has to be closed at once.
-    fn run_requests(&mut self, at: usize, bytes: &[u8]) -> bool {
-        let EventLoop { shared, worker, conns, ahead, reply_buffer, .. } = self;
+    fn run_requests(&mut self, at: usize, bytes: &[u8], ahead: &mut Ahead) -> bool {
+        let EventLoop { shared, worker, conns, reply_buffer, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return true };
         conn.input_start = 0;
+        conn.in_round = false;
         let mut reply = Reply::with_buffer(std::mem::take(reply_buffer), conn.session.protocol);
         let (used, mut alive) = run_batches(&shared.node, worker, conn, ahead, bytes, &mut reply);
         if alive && used < bytes.len() && !conn.closing {
@@ -143,7 +241,10 @@ impl EventLoop {
         if !conn.input.is_empty() {
             let input = std::mem::take(&mut conn.input);
             let start = conn.input_start;
-            if !self.run_requests(at, &input[start..]) {
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let keep = self.run_requests(at, &input[start..], &mut ahead);
+            self.ahead = ahead;
+            if !keep {
                 self.close(at);
                 return;
             }
@@ -154,8 +255,8 @@ impl EventLoop {
     }
 }
 
-/// Runs requests until there are no more, or the connection stops. Returns how many bytes they
-/// were, and false if the connection has to be closed at once.
+/// Runs requests until there are no more, or the connection stops; the first of them may be cut
+/// already. Returns how many bytes they were, and false if the connection has to be closed at once.
 fn run_batches(
     node: &Node,
     worker: &mut Worker,
@@ -164,31 +265,37 @@ fn run_batches(
     bytes: &[u8],
     reply: &mut Reply,
 ) -> (usize, bool) {
-    let mut used = 0;
-    while !conn.is_stopped() && used < bytes.len() {
+    let (mut used, mut alive) = (0, true);
+    while alive && !conn.is_stopped() && used < bytes.len() {
         let rest = &bytes[used..];
-        let authenticated = conn.session.authenticated;
-        let limits = Limits { bulk_max: worker.settings.config.proto_max_bulk_len, authenticated };
-        let most = if authenticated { AHEAD } else { 1 };
-        if let Err(error) = conn.decoder.decode_ahead(rest, &limits, most, &mut ahead.batch) {
-            reply.error(&format!("ERR {error}"));
-            conn.closing = true;
-            break;
-        }
         if ahead.batch.is_empty() {
-            return (used, !is_too_long(worker, conn, rest));
+            if let Err(error) = ahead.cut(node, worker, conn, rest) {
+                reply.error(&format!("ERR {error}"));
+                conn.closing = true;
+                break;
+            }
+            if ahead.batch.is_empty() {
+                alive = !is_too_long(worker, conn, rest);
+                break;
+            }
+            if ahead.prepared.len() > 1 {
+                node.prefetch(ahead.prepared.iter());
+            }
         }
-        node.prepare_batch(&conn.session, &ahead.batch, rest, &mut ahead.prepared);
-        let (ran, alive) = run_batch(node, worker, conn, ahead, rest, reply);
+        let ran;
+        (ran, alive) = run_batch(node, worker, conn, ahead, rest, reply);
         used += ahead.batch.end(ran - 1);
         if ran < ahead.batch.len() {
             conn.decoder.start_over();
         }
-        if !alive {
-            return (used, false);
-        }
+        ahead.clear();
     }
-    (used, true)
+    if !ahead.batch.is_empty() {
+        // The connection stopped before its turn came.
+        conn.decoder.start_over();
+        ahead.clear();
+    }
+    (used, alive)
 }
 
 /// Runs the requests of a batch, at least one. Returns how many ran, and false if the connection has
