@@ -32,8 +32,6 @@ pub struct Env {
     pub may_block: bool,
     /// True for commands from the master and the log file: they are not judged again.
     pub from_master: bool,
-    /// `maxmemory-policy` is one of the LFU kinds (OBJECT FREQ and IDLETIME).
-    pub lfu: bool,
     /// `lazyfree-lazy-user-del`: DEL behaves as UNLINK (visible only in statistics).
     pub lazy_user_del: bool,
     /// `lazyfree-lazy-expire`: removals by time are propagated as UNLINK.

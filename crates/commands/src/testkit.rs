@@ -61,7 +61,6 @@ impl Default for Kit {
                 bulk_max: 512 << 20,
                 may_block: true,
                 from_master: false,
-                lfu: false,
                 lazy_user_del: false,
                 lazy_expire: false,
                 compress: true,

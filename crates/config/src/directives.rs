@@ -397,14 +397,14 @@ directives! {
     }
     "Memory" {
         maxmemory: u64 = "maxmemory", memory(0, u64::MAX), "0", Runtime, 0, "Bytes of data; 0 = no limit.";
-        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", CHOICE, "noeviction", Runtime, NO_EFFECT, "What goes when `maxmemory` is reached.";
-        maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, NO_EFFECT, "Keys looked at for one eviction.";
-        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, NO_EFFECT, "How long one eviction may take.";
+        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", CHOICE, "noeviction", Runtime, 0, "What goes when `maxmemory` is reached.";
+        maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
+        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, 0, "How long one eviction may take.";
         maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, NO_EFFECT, "Memory of all clients together; 0 = no limit.";
         snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
-        lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, NO_EFFECT, "Slope of the frequency counter.";
-        lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, NO_EFFECT, "Minutes in which the frequency counter falls by one.";
-        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, NO_EFFECT, "Free evicted values in the background.";
+        lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
+        lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
+        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, 0, "Free evicted values in the background.";
         lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", BOOL, "no", Runtime, 0, "Free expired values in the background; replicate UNLINK instead of DEL.";
         lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", BOOL, "no", Runtime, NO_EFFECT, "Free overwritten values in the background.";
         lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", BOOL, "no", Runtime, NO_EFFECT, "DEL works as UNLINK.";
@@ -451,7 +451,7 @@ directives! {
         replica_serve_stale_data: bool = "replica-serve-stale-data" | "slave-serve-stale-data", BOOL, "yes", Runtime, 0, "Answer reads without a link to the master.";
         replica_read_only: bool = "replica-read-only" | "slave-read-only", BOOL, "yes", Runtime, 0, "Replicas refuse writes.";
         replica_lazy_flush: bool = "replica-lazy-flush" | "slave-lazy-flush", BOOL, "no", Runtime, NO_EFFECT, "Free old data in the background before a full sync.";
-        replica_ignore_maxmemory: bool = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", BOOL, "yes", Runtime, NO_EFFECT, "Replicas don't evict.";
+        replica_ignore_maxmemory: bool = "replica-ignore-maxmemory" | "slave-ignore-maxmemory", BOOL, "yes", Runtime, 0, "Replicas don't evict.";
         replica_ignore_disk_write_errors: bool = "replica-ignore-disk-write-errors", BOOL, "no", Runtime, NO_EFFECT, "Replicas go on when they can't write to disk.";
         replica_priority: u32 = "replica-priority" | "slave-priority", int(0, INT), "100", Runtime, 0, "Lowest is promoted first; 0 = never.";
         replica_announced: bool = "replica-announced", BOOL, "yes", Runtime, 0, "Whether sentinels list this replica.";

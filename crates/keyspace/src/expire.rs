@@ -8,6 +8,7 @@
 //! times as much; sampling, which finds the last expired keys of many only slowly.
 
 use std::collections::BTreeMap;
+use stdx::Prng;
 
 /// Milliseconds of a tick, as a power of two.
 const TICK_SHIFT: u32 = 6;
@@ -51,6 +52,15 @@ impl ExpireIndex {
             self.len -= 1;
         }
         hash
+    }
+
+    /// The low half of some key's hash, drawn at a random time between the first and the last.
+    pub fn random(&self, rng: &mut Prng) -> Option<u32> {
+        let (&first, _) = self.ticks.first_key_value()?;
+        let (&last, _) = self.ticks.last_key_value()?;
+        let from = first + rng.below((last - first) as u64 + 1) as i64;
+        let (_, hashes) = self.ticks.range(from..).next()?;
+        hashes.get(rng.below(hashes.len() as u64) as usize).copied()
     }
 
     /// True if a tick is over whose keys were not all looked at.

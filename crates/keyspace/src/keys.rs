@@ -1,5 +1,6 @@
 //! What a command sees of the keyspace: keys of one database, by the stripes that it holds.
 
+use crate::access::MemoryPolicy;
 use crate::changes::{Change, Changes, EventClass, KeyEvent};
 use crate::db::{SetTtl, Stored};
 use crate::stripe::{Held, Keyspace, StripeData};
@@ -20,15 +21,6 @@ pub enum ExpireRule {
     Hide,
     /// It is seen: commands from the master, and while loading.
     Ignore,
-}
-
-/// What the access field of a key is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MemoryPolicy {
-    /// Seconds of the last access, modulo 2^24.
-    Lru,
-    /// A logarithmic counter of accesses and the minute of its last decay.
-    Lfu,
 }
 
 /// How the keys are looked at, the same for a whole command.
@@ -175,13 +167,13 @@ impl<'a> Keys<'a> {
         let in_time = self.in_time(key).is_some();
         let hash = self.hash_of(key);
         let Keys { held, db, options, changes, .. } = self;
-        let StripeData { dbs, stats, .. } = held.of_key(hash, key);
+        let StripeData { dbs, stats, noise, .. } = held.of_key(hash, key);
         let found = if in_time { dbs[*db].get_touch(hash, key) } else { None };
         match found {
             Some(entry) => {
                 stats.hits += 1;
                 if touch {
-                    touch_access(entry, options);
+                    options.policy.touch(entry, options.now, noise);
                 }
                 Some(entry)
             }
@@ -205,9 +197,10 @@ impl<'a> Keys<'a> {
     pub fn before_write(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.in_time(key)?;
         let (options, db) = (self.options, self.db);
-        let entry = self.held.of_key(hash, key).dbs[db].get_touch(hash, key)?;
+        let StripeData { dbs, noise, .. } = self.held.of_key(hash, key);
+        let entry = dbs[db].get_touch(hash, key)?;
         if options.touch {
-            touch_access(entry, &options);
+            options.policy.touch(entry, options.now, noise);
         }
         Some(entry)
     }
@@ -298,10 +291,10 @@ impl<'a> Keys<'a> {
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = self.in_time(key)?;
         let (options, db) = (self.options, self.db);
-        let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
+        let StripeData { dbs, pass, noise, .. } = self.held.of_key(hash, key);
         let entry = dbs[db].get_write(hash, key, pass)?;
         if options.touch {
-            touch_access(entry, &options);
+            options.policy.touch(entry, options.now, noise);
         }
         Some(entry)
     }
@@ -362,7 +355,7 @@ impl<'a> Keys<'a> {
         let StripeData { dbs, pass, .. } = stripe;
         // A key that is not seen any more leaves no time behind.
         let ttl = if ttl == SetTtl::Keep && !in_time { SetTtl::Clear } else { ttl };
-        let stored = dbs[db].set_str(hash, key, value, ttl, first_access(&options), pass);
+        let stored = dbs[db].set_str(hash, key, value, ttl, options.policy.first(options.now), pass);
         if !in_time || matches!(stored, Stored::New) {
             self.notify(EventClass::NEW, "new", key);
         }
@@ -396,7 +389,7 @@ impl<'a> Keys<'a> {
     /// Adds an entry whose key is not there.
     pub fn insert(&mut self, mut entry: Entry) {
         let (options, db) = (self.options, self.db);
-        entry.set_access(first_access(&options));
+        entry.set_access(options.policy.first(options.now));
         let key: Option<Box<[u8]>> =
             (options.notify & EventClass::NEW.0 != 0).then(|| Box::from(entry.key()));
         let hash = hash_bytes(entry.key());
@@ -531,29 +524,5 @@ impl<'a> Keys<'a> {
             }
         }
         self.changes.ready.extend(ready);
-    }
-}
-
-/// The clock of the access field: seconds, modulo 2^24.
-pub fn lru_clock(now: UnixMs) -> u32 {
-    (now.secs() & 0x00ff_ffff) as u32
-}
-
-/// Notes an access to an entry.
-#[inline]
-fn touch_access(entry: &mut Entry, options: &KeyOptions) {
-    match options.policy {
-        MemoryPolicy::Lru => entry.set_access(lru_clock(options.now)),
-        // LFU counting comes with eviction; the field keeps its start value till then.
-        MemoryPolicy::Lfu => {}
-    }
-}
-
-/// The access field of a new entry. Source: redis 7.0 `object.c:createObject` (`LFU_INIT_VAL` 5).
-#[inline]
-fn first_access(options: &KeyOptions) -> u32 {
-    match options.policy {
-        MemoryPolicy::Lru => lru_clock(options.now),
-        MemoryPolicy::Lfu => ((((options.now.secs() / 60) & 0xffff) as u32) << 8) | 5,
     }
 }

@@ -11,17 +11,21 @@
 //! Why lock stripes and not a thread per part of the keyspace: message passing costs more than it
 //! gains at small core counts (DESIGN section 6), and multi-key commands stay simple.
 
+mod access;
 mod changes;
 mod db;
+mod evict;
 mod expire;
 mod keys;
 mod snapshot;
 mod stripe;
 
+pub use access::{MemoryPolicy, lru_clock};
 pub use changes::{Change, Changes, EventClass, KeyEvent};
 pub use db::{DbStripe, SetTtl};
+pub use evict::{Candidate, freed_by};
 pub use expire::ExpireIndex;
-pub use keys::{ExpireRule, KeyOptions, Keys, MemoryPolicy, WrongType, lru_clock};
+pub use keys::{ExpireRule, KeyOptions, Keys, WrongType};
 pub use snapshot::{EncodeEntry, PassProgress};
 pub use stripe::{
     Held, Keyspace, KeyspaceStats, Place, STRIPES_MAX, StripeBy, StripeData, StripeMask, WatchFlag,

@@ -83,6 +83,8 @@ pub struct StripeData {
     /// Position of the last write, on the log that the caller keeps.
     pub last_write: u64,
     pub(crate) stats: KeyspaceStats,
+    /// State of the pseudo-random numbers that LFU counting draws.
+    pub(crate) noise: u64,
 }
 
 /// Counters that INFO shows, of one stripe or of all.
@@ -107,6 +109,7 @@ impl StripeData {
             pass: None,
             last_write: 0,
             stats: KeyspaceStats::default(),
+            noise: 0,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::session::{Multi, ReplyMode};
 use crate::stats::bump;
 use crate::{After, Node, NodeCtx, Session, Worker, lock};
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
-use keyspace::{ExpireRule, KeyOptions, Keys, MemoryPolicy, Place, StripeMask};
+use keyspace::{ExpireRule, KeyOptions, Keys, Place, StripeMask};
 use resp::{Args, OwnedArgs, Reply};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering::Relaxed;
@@ -93,6 +93,7 @@ impl Node {
         }
         let master = session.info.master.load(Relaxed);
         if !master {
+            self.look_for_room(worker);
             match self.admit(worker, session, command, args) {
                 Admission::Run => {}
                 Admission::Held => return Next::Held,
@@ -175,7 +176,11 @@ impl Node {
         let is_write = flags.intersects(Flags::WRITE);
         let may_replicate = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
         let replica = self.is_replica();
-        if flags.contains(Flags::DENYOOM) && !replica && self.over_maxmemory.load(Relaxed) {
+        // What a transaction queues takes memory too, but it can always be ended.
+        let needs_memory = flags.contains(Flags::DENYOOM)
+            || (session.multi.is_some()
+                && !matches!(spec.name, "exec" | "discard" | "quit" | "reset"));
+        if !worker.has_room && needs_memory {
             return Admission::refuse("OOM command not allowed when used memory > 'maxmemory'.");
         }
         if is_write
@@ -273,7 +278,7 @@ impl Node {
             expire,
             notify: worker.settings.notify,
             touch: !session.info.no_touch.load(Relaxed),
-            policy: if worker.settings.env.lfu { MemoryPolicy::Lfu } else { MemoryPolicy::Lru },
+            policy: worker.settings.policy,
         }
     }
 

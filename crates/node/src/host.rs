@@ -76,6 +76,10 @@ pub trait Host: Send + Sync {
     fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String>;
     /// Facts for INFO.
     fn facts(&self) -> ProcessFacts;
+    /// Bytes allocated and in use, without the other facts.
+    fn used_memory(&self) -> u64 {
+        self.facts().used_memory
+    }
     /// Frees values and tables on a thread of its own.
     fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>);
     /// Random lower-case hexadecimal digits from the system's secure source.

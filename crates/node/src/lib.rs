@@ -10,6 +10,7 @@ mod apply;
 mod block;
 mod client;
 pub mod command;
+mod evict;
 mod exec;
 mod gate;
 mod host;

@@ -2,6 +2,7 @@
 
 use crate::block::Blocking;
 use crate::client::{ClientInfo, Clients};
+use crate::evict::Eviction;
 use crate::gate::Gate;
 use crate::host::Host;
 use crate::lock;
@@ -14,7 +15,7 @@ use crate::slowlog::{LatencyMonitor, SlowLog};
 use crate::stats::Stats;
 use arc_swap::ArcSwap;
 use config::{Config, MaxmemoryPolicy, NotifyFlags, SanitizeDumpPayload};
-use keyspace::{EventClass, Keyspace};
+use keyspace::{EventClass, Keyspace, MemoryPolicy};
 use replication::Log;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -129,8 +130,8 @@ pub struct Node {
     pub pause_until: AtomicI64,
     /// Only writes are held back.
     pub pause_writes_only: AtomicBool,
-    /// More memory is in use than `maxmemory` allows; see [`Node::check_memory`].
-    pub over_maxmemory: AtomicBool,
+    /// What is done about `maxmemory`.
+    pub(crate) eviction: Eviction,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON.
@@ -197,7 +198,7 @@ impl Node {
             repl: crate::serve::Repl::default(),
             pause_until: AtomicI64::new(0),
             pause_writes_only: AtomicBool::new(false),
-            over_maxmemory: AtomicBool::new(false),
+            eviction: Eviction::new(started as u64),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
             quicklist_packed_threshold: AtomicUsize::new(1 << 30),
@@ -220,15 +221,6 @@ impl Node {
         let packed = self.quicklist_packed_threshold.load(Ordering::Relaxed);
         self.settings.store(Arc::new(derive_settings(config, packed)));
         self.version.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Compares the memory in use with `maxmemory`. Beyond it, commands that may need memory are
-    /// refused whatever `maxmemory-policy` says, until eviction exists. Memory that a snapshot or
-    /// the log holds counts, as long as it is not known apart.
-    pub fn check_memory(&self) {
-        let max = self.settings.load().config.maxmemory;
-        let over = max > 0 && self.host.facts().used_memory > max;
-        self.over_maxmemory.store(over, Ordering::Relaxed);
     }
 
     /// Follows a master.
@@ -302,17 +294,20 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         bulk_max: config.proto_max_bulk_len,
         may_block: true,
         from_master: false,
-        lfu: matches!(
-            config.maxmemory_policy,
-            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
-        ),
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,
         sanitize: config.sanitize_dump_payload != SanitizeDumpPayload::No,
     };
+    let policy = match config.maxmemory_policy {
+        MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => MemoryPolicy::Lfu {
+            log_factor: config.lfu_log_factor,
+            decay_minutes: config.lfu_decay_time,
+        },
+        _ => MemoryPolicy::Lru,
+    };
     let notify = event_classes(config.notify_keyspace_events);
-    Settings { config, env, notify }
+    Settings { config, env, policy, notify }
 }
 
 /// The event classes of `notify-keyspace-events`; none if events would go to no channel.

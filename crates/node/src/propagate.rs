@@ -92,27 +92,32 @@ impl Node {
         if removed.is_empty() {
             return;
         }
-        let settings = self.settings.load();
-        if self.records(false) {
-            for (db, entry) in removed {
-                let name: &[u8] = if settings.env.lazy_expire { b"UNLINK" } else { b"DEL" };
-                let mut bytes = Vec::new();
-                encode_command(&mut bytes, &[name, entry.key()]);
-                self.log.append(&AppendRecord::new(&[Part::new(*db as u32, &bytes, 1)]));
-            }
-            self.wake_streams(usize::MAX);
+        let lazy = self.settings.load().env.lazy_expire;
+        for (db, entry) in removed {
+            self.log_removal(*db, entry.key(), lazy, EventClass::EXPIRED, "expired");
         }
-        if settings.notify & EventClass::EXPIRED.0 != 0 {
-            let events: Vec<KeyEvent> = removed
-                .iter()
-                .map(|(db, entry)| KeyEvent {
-                    class: EventClass::EXPIRED,
-                    name: "expired",
-                    db: *db,
-                    key: Box::from(entry.key()),
-                })
-                .collect();
-            self.publish_events(settings.notify, &events, 0, &mut Vec::new());
+        self.wake_streams(usize::MAX);
+    }
+
+    /// Puts one removal by the server itself on the log, and publishes its event. The stripe of the
+    /// key is held; the caller wakes the streams afterwards.
+    pub(crate) fn log_removal(
+        &self,
+        db: usize,
+        key: &[u8],
+        lazy: bool,
+        class: EventClass,
+        name: &'static str,
+    ) {
+        if self.records(false) {
+            let mut record = Record::default();
+            record.push_removal(db, key, lazy);
+            self.log.append(&AppendRecord::new(&[Part::new(db as u32, &record.bytes, 1)]));
+        }
+        let notify = self.settings.load().notify;
+        if notify & class.0 != 0 {
+            let event = KeyEvent { class, name, db, key: Box::from(key) };
+            self.publish_events(notify, &[event], 0, &mut Vec::new());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use commands::Env;
 use config::Config;
+use keyspace::MemoryPolicy;
 
 /// Settings in force.
 #[derive(Clone, Debug)]
@@ -10,6 +11,8 @@ pub struct Settings {
     pub config: Config,
     /// What data commands need of them; the time is set for each command.
     pub env: Env,
+    /// What the access field of a key is used for.
+    pub policy: MemoryPolicy,
     /// Classes of keyspace events to publish, 0 unless `K` or `E` is among them.
     pub notify: u32,
 }

@@ -64,6 +64,10 @@ pub struct Worker {
     pub(crate) verbatim: Vec<u8>,
     /// Keys that got elements while clients wait for them.
     pub(crate) ready: VecDeque<(usize, Box<[u8]>)>,
+    /// False while more memory is in use than allowed and nothing can be evicted.
+    pub(crate) has_room: bool,
+    /// When it looks at the memory in use again.
+    pub(crate) next_look: crate::evict::NextLook,
     /// Encoded commands of the record in progress.
     pub(crate) record: crate::propagate::Record,
 }
@@ -86,6 +90,8 @@ impl Worker {
             log_grew: false,
             verbatim: Vec::new(),
             ready: VecDeque::new(),
+            has_room: true,
+            next_look: crate::evict::NextLook::default(),
             record: crate::propagate::Record::default(),
         }
     }

@@ -14,7 +14,8 @@ mod server;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: structures::SmallSteps<tikv_jemallocator::Jemalloc> =
+    structures::SmallSteps(tikv_jemallocator::Jemalloc);
 
 fn main() -> ExitCode {
     program::main()

@@ -8,9 +8,10 @@
 //! Two rules hold everywhere:
 //! - One allocation per thing where it can be done, asked for in the allocator's own size classes
 //!   ([`class_size`]), so that growing inside a class is free and nothing is lost to rounding.
-//! - `unsafe` lives in `pack`, `table`, `items`, `thin`, `entry` and `zset/big` only. The other
+//! - `unsafe` lives in `alloc`, `pack`, `table`, `items`, `thin`, `entry` and `zset/big` only. The other
 //!   collections and the sorted set's tree are safe code.
 
+mod alloc;
 mod elem;
 mod entry;
 pub mod hash;
@@ -30,6 +31,7 @@ mod tree;
 mod value;
 mod zset;
 
+pub use alloc::SmallSteps;
 pub use elem::Elem;
 pub use entry::Entry;
 pub use hashobj::{Hash, HashIter};

@@ -3,7 +3,8 @@
 use super::*;
 use crate::changes::EventClass;
 use crate::db::SetTtl;
-use crate::keys::{ExpireRule, KeyOptions, Keys, MemoryPolicy};
+use crate::access::MemoryPolicy;
+use crate::keys::{ExpireRule, KeyOptions, Keys};
 use std::collections::BTreeSet;
 use stdx::{Prng, UnixMs};
 use structures::{Limits, StrRef, ValueRef};

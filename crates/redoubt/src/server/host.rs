@@ -266,6 +266,10 @@ impl Host for ProcessHost {
         }
     }
 
+    fn used_memory(&self) -> u64 {
+        used_memory()
+    }
+
     fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>) {
         if entries.is_empty() && tables.is_empty() {
             return;

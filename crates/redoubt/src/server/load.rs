@@ -46,7 +46,7 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
         expire: ExpireRule::Ignore,
         notify: 0,
         touch: true,
-        policy: if settings.env.lfu { MemoryPolicy::Lfu } else { MemoryPolicy::Lru },
+        policy: settings.policy,
     };
     let mut reader = RdbReader::new(input, options);
     let (mut report, mut db) = (LoadReport::default(), 0usize);
@@ -83,7 +83,8 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
                     Loaded::Text(text) => Entry::new_str(record.key, text, record.expire_at),
                     Loaded::Owned(value) => Entry::new(record.key, value, record.expire_at),
                 };
-                insert(node, db, key_options, entry, how.replace)?;
+                let access = key_options.policy.given(key_options.now, record.idle, record.freq);
+                insert(node, db, key_options, entry, how.replace, access)?;
                 report.keys += 1;
             }
             Event::Eof { .. } => break,
@@ -117,6 +118,7 @@ fn insert(
     options: KeyOptions,
     entry: Entry,
     replace: bool,
+    access: Option<u32>,
 ) -> Result<(), String> {
     let mut mask = StripeMask::default();
     mask.add(node.keyspace.stripe_of(entry.key()));
@@ -131,7 +133,13 @@ fn insert(
         let key = entry.key().to_vec();
         keys.remove(&key);
     }
+    let touched = access.map(|access| (entry.key().to_vec(), access));
     keys.insert(entry);
+    if let Some((key, access)) = touched
+        && let Some(entry) = keys.write(&key)
+    {
+        entry.set_access(access);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::{
     AclCategories, Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Flags,
     Group, at,
 };
-use keyspace::{EventClass, SetTtl, lru_clock};
+use keyspace::{EventClass, SetTtl};
 use persistence::dump::{dump_payload, restore_payload};
 use persistence::rdb::{DecodeOptions, EncodeOptions};
 use resp::{Args, OwnedArgs};
@@ -141,18 +141,12 @@ fn with_absolute_ttl(args: &Args<'_>, at: i64) -> Effect {
 }
 
 /// Gives the key the access history of the options, where the policy in force has a use for it.
-/// Source: redis 7.0 `object.c:objectSetLRUOrLFU`.
 fn set_access(ctx: &mut Ctx<'_, '_>, key: &[u8], options: &RestoreOptions) {
-    const CLOCK_MAX: i64 = 0x00ff_ffff;
-    let clock = i64::from(lru_clock(ctx.env.now));
-    let access = match (ctx.env.lfu, options.freq, options.idle) {
-        (true, Some(freq), _) => (((ctx.env.now.secs() / 60) & 0xffff) << 8) | freq,
-        // Idle for longer than the clock goes round: half a round is the best that can be said.
-        (false, _, Some(idle)) if idle > clock => (clock + CLOCK_MAX / 2) % CLOCK_MAX,
-        (false, _, Some(idle)) => clock - idle,
-        _ => return,
-    };
+    let idle = options.idle.map(|idle| idle as u64);
+    let frequency = options.freq.map(|freq| freq as u8);
+    let policy = ctx.keys.options.policy;
+    let Some(access) = policy.given(ctx.env.now, idle, frequency) else { return };
     if let Some(entry) = ctx.keys.write(key) {
-        entry.set_access(access as u32);
+        entry.set_access(access);
     }
 }

@@ -6,7 +6,6 @@ use crate::{
     Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Flags, Group, KeySpec,
     at,
 };
-use keyspace::lru_clock;
 use structures::{Entry, StrRef, ValueRef};
 
 /// Integers that Redis keeps one shared object for; their reference count shows as the biggest.
@@ -65,15 +64,15 @@ const IDLETIME: Command<DataFn> = Command::new(
     about_key("object|idletime", "2.2.3", "Returns the seconds since the last access to a key."),
     |ctx, args| {
         let access = ctx.keys.peek(args.at(2)).map(Entry::access);
-        if access.is_some() && ctx.env.lfu {
+        let policy = ctx.keys.options.policy;
+        if access.is_some() && policy.is_lfu() {
             return Err(CommandError::new(
                 "ERR An LFU maxmemory policy is selected, idle time not tracked. \
                  Please note that when switching between policies at runtime \
                  LRU and LFU data will take some time to adjust.",
             ));
         }
-        let clock = lru_clock(ctx.env.now);
-        let idle = access.map(|access| i64::from(clock.wrapping_sub(access) & 0x00ff_ffff));
+        let idle = access.map(|access| i64::from(policy.reading(access, ctx.env.now)));
         integer_or_null(ctx, idle)
     },
 );
@@ -83,14 +82,16 @@ const FREQ: Command<DataFn> = Command::new(
     about_key("object|freq", "4.0.0", "Returns the logarithmic access counter of a key."),
     |ctx, args| {
         let access = ctx.keys.peek(args.at(2)).map(Entry::access);
-        if access.is_some() && !ctx.env.lfu {
+        let policy = ctx.keys.options.policy;
+        if access.is_some() && !policy.is_lfu() {
             return Err(CommandError::new(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
                  Please note that when switching between policies at runtime \
                  LRU and LFU data will take some time to adjust.",
             ));
         }
-        integer_or_null(ctx, access.map(|access| i64::from(access & 0xff)))
+        let count = access.map(|access| i64::from(policy.reading(access, ctx.env.now)));
+        integer_or_null(ctx, count)
     },
 );
 

@@ -329,7 +329,7 @@ fn objects() {
     kit.check(&[("OBJECT IDLETIME a", ":10"), ("GET a", "$1 5"), ("OBJECT IDLETIME a", ":0")]);
     assert!(kit.line("OBJECT FREQ a").reply.starts_with("-ERR An LFU maxmemory policy is not"));
     assert!(kit.line("OBJECT HELP").reply.starts_with("*15 +OBJECT <subcommand> [<arg> [value]"));
-    kit.env.lfu = true;
+    kit.options.policy = keyspace::MemoryPolicy::Lfu { log_factor: 10, decay_minutes: 1 };
     assert!(kit.line("OBJECT IDLETIME a").reply.starts_with("-ERR An LFU maxmemory policy is sel"));
 }
 

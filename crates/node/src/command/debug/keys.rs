@@ -54,7 +54,7 @@ pub(super) fn object(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let clock = lru_clock(cx.worker.now.unix());
     let settings = std::sync::Arc::clone(&cx.worker.settings);
     let text = with_entry(cx, args, |entry| {
-        let (compress, lfu) = (settings.env.compress, settings.env.lfu);
+        let (compress, lfu) = (settings.env.compress, settings.policy.is_lfu());
         let mut text = describe(entry, clock, compress, lfu);
         if let ValueRef::List(list) = entry.value()
             && list.encoding() == "quicklist"
