@@ -355,7 +355,8 @@ impl<'a> Keys<'a> {
         let StripeData { dbs, pass, .. } = stripe;
         // A key that is not seen any more leaves no time behind.
         let ttl = if ttl == SetTtl::Keep && !in_time { SetTtl::Clear } else { ttl };
-        let stored = dbs[db].set_str(hash, key, value, ttl, options.policy.first(options.now), pass);
+        let stored =
+            dbs[db].set_str(hash, key, value, ttl, options.policy.first(options.now), pass);
         if !in_time || matches!(stored, Stored::New) {
             self.notify(EventClass::NEW, "new", key);
         }

@@ -1,9 +1,9 @@
 //! Stripes, expiry, watches and snapshot passes against naive models, by hash and by slot.
 
 use super::*;
+use crate::access::MemoryPolicy;
 use crate::changes::EventClass;
 use crate::db::SetTtl;
-use crate::access::MemoryPolicy;
 use crate::keys::{ExpireRule, KeyOptions, Keys};
 use std::collections::BTreeSet;
 use stdx::{Prng, UnixMs};

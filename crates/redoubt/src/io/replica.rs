@@ -97,7 +97,7 @@ enum Step {
 }
 
 /// Bytes sent to one replica before other connections get their turn.
-const TURN_BYTES_MAX: usize = 1 << 20;
+const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// What sending came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

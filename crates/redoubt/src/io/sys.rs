@@ -98,15 +98,6 @@ pub fn daemonize() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lowers the calling thread's priority: it helps, it must not get in the way.
-pub fn lower_priority() {
-    // SAFETY: gettid and setpriority have no memory effects; on Linux a thread id is accepted.
-    unsafe {
-        let tid = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS as _, tid, 10);
-    }
-}
-
 /// The operating system's words for an error, without the number that Rust adds.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -18,7 +18,6 @@ pub type Trash = (Vec<Entry>, Vec<DbStripe>);
 
 /// Frees what it is given, until the process ends.
 pub fn free(node: &Node, queue: &Receiver<Trash>) {
-    crate::io::sys::lower_priority();
     for (entries, tables) in queue {
         let count =
             entries.len() as i64 + tables.iter().map(|table| table.len() as i64).sum::<i64>();

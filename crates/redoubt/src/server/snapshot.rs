@@ -57,6 +57,10 @@ impl Aborted {
 
 /// Bytes of entries that one step under a stripe's lock encodes: well below 100 us of work.
 const STEP_BYTES: usize = 32 * 1024;
+/// Work between two moments at which others may have the core; less than the scheduler's own slice.
+const SLICE: Duration = Duration::from_micros(500);
+/// How long it leaves the core to others then, while clients are served.
+const PAUSE: Duration = Duration::from_micros(250);
 /// Steps between two rounds that take writers' old values away from all stripes.
 const STEPS_PER_SWEEP: usize = 64;
 
@@ -84,7 +88,6 @@ fn encode_plain(out: &mut Vec<u8>, entry: &Entry) {
 
 /// Runs jobs until the process ends.
 pub fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>, aborted: &Aborted) {
-    crate::io::sys::lower_priority();
     for job in jobs {
         match job {
             Job::Background => {
@@ -233,10 +236,15 @@ fn walk<W: Write>(
     node.persistence.pass_keys.store(0, Relaxed);
     let total: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.db_size(db).0).sum();
     node.persistence.pass_total.store(total as u64, Relaxed);
-    let mut held_max = 0;
+    let (mut held_max, mut fresh, mut last_served) = (0, Instant::now(), 0);
     for stripe in 0..node.keyspace.stripes() {
         let mut keys = 0;
         loop {
+            if fresh.elapsed() > SLICE {
+                let served = node.stats.sum(|worker| &worker.total_commands);
+                pause(served != last_served);
+                (last_served, fresh) = (served, Instant::now());
+            }
             let progress = node
                 .keyspace
                 .hold(StripeMask(1 << stripe))
@@ -270,6 +278,16 @@ fn walk<W: Write>(
     }
     node.persistence.last_cow_bytes.store(held_max as u64, Relaxed);
     stream.flush()
+}
+
+/// Lets others have the core, for longer when clients are being served. A thread of lower priority
+/// would do harm: workers wait for stripes that it holds while it waits for a core.
+fn pause(clients: bool) {
+    if clients {
+        std::thread::sleep(PAUSE);
+    } else {
+        std::thread::yield_now();
+    }
 }
 
 /// Takes what writers left in all stripes; returns how much that was.
