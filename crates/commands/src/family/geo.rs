@@ -42,9 +42,7 @@ fn unit(word: &[u8]) -> Result<f64, CommandError> {
         b"km" => Ok(1000.0),
         b"ft" => Ok(0.3048),
         b"mi" => Ok(1609.34),
-        _ => Err(CommandError::new(
-            "ERR unsupported unit provided. please use M, KM, FT, MI",
-        )),
+        _ => Err(CommandError::new("ERR unsupported unit provided. please use M, KM, FT, MI")),
     }
 }
 

@@ -49,11 +49,7 @@ fn insertion_sort<T>(items: &mut [T], compare: &dyn Fn(&T, &T) -> Ordering) {
     }
 }
 
-fn median<T>(
-    items: &[T],
-    [a, b, c]: [usize; 3],
-    compare: &dyn Fn(&T, &T) -> Ordering,
-) -> usize {
+fn median<T>(items: &[T], [a, b, c]: [usize; 3], compare: &dyn Fn(&T, &T) -> Ordering) -> usize {
     let less = |x: usize, y: usize| compare(&items[x], &items[y]) == Ordering::Less;
     if less(a, b) {
         if less(b, c) {

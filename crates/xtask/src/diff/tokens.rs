@@ -33,6 +33,7 @@ const TOKENS: &[(&str, Token)] = &[
     ("k", Gen::any_key),
     ("b", |draw| draw.key_of(b'b')),
     ("p", |draw| draw.key_of(b'p')),
+    ("q", |draw| draw.small_pool(b'q')),
     ("g", |draw| draw.key_of(b'g')),
     ("sl", |draw| draw.numbered("sl:", 4)),
     ("st", |draw| draw.numbered("st:", 4)),
@@ -88,8 +89,9 @@ const TOKENS: &[(&str, Token)] = &[
 ];
 
 /// All with a `*`, so that they ask for an order.
-const SORT_BY: &[&str] =
-    &["w:*", "w:*", "wh:*->f", "wh:*->f", "wh:*->g", "w:*->f", "wh:*", "*", "wh:*->", "*->f", "w:*x"];
+const SORT_BY: &[&str] = &[
+    "w:*", "w:*", "wh:*->f", "wh:*->f", "wh:*->g", "w:*->f", "wh:*", "*", "wh:*->", "*->f", "w:*x",
+];
 
 const SORT_GET: &[&str] =
     &["#", "#", "w:*", "wh:*->f", "wh:*->g", "w:*->f", "wh:*", "*", "plain", "w:0", "#*", "wh:*->"];

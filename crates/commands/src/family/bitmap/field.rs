@@ -113,8 +113,11 @@ impl FieldType {
     /// Source: redis 7.0 `bitops.c:checkSignedBitfieldOverflow` and its unsigned twin, with their
     /// wrapping differences: a number far below the smallest one counts as too big.
     fn fit(self, value: i64, incr: i64, overflow: Overflow) -> Option<i64> {
-        let beyond =
-            if self.signed { self.signed_beyond(value, incr) } else { self.unsigned_beyond(value, incr) };
+        let beyond = if self.signed {
+            self.signed_beyond(value, incr)
+        } else {
+            self.unsigned_beyond(value, incr)
+        };
         match (beyond, overflow) {
             (None, _) => Some(value.wrapping_add(incr)),
             (Some(_), Overflow::Fail) => None,

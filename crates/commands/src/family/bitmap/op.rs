@@ -3,7 +3,9 @@
 use super::each_piece;
 use crate::family::common::*;
 use crate::family::string::text_of;
-use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at, each};
+use crate::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at, each,
+};
 use keyspace::{EventClass, SetTtl};
 use resp::Args;
 

@@ -56,7 +56,8 @@ impl Search {
         let north = degrees(height / EARTH_RADIUS);
         let east_at = |latitude: f64| degrees(width / EARTH_RADIUS / radians(latitude).cos());
         // The wider side is the one nearer to the pole.
-        let east = if latitude < 0.0 { east_at(latitude - north) } else { east_at(latitude + north) };
+        let east =
+            if latitude < 0.0 { east_at(latitude - north) } else { east_at(latitude + north) };
         Area {
             longitude: Range { min: longitude - east, max: longitude + east },
             latitude: Range { min: latitude - north, max: latitude + north },

@@ -71,7 +71,6 @@ fn radius_keys(args: &Args<'_>, first_option: usize) -> KeyList {
 
 const COMPLEXITY: &str = "O(n+log(m)) for n members around the area, m in all";
 
-
 /// GEORADIUS key longitude latitude radius unit [WITHCOORD] [WITHDIST] [WITHHASH]
 /// [COUNT count [ANY]] [ASC|DESC] [STORE key|STOREDIST key]
 pub const GEORADIUS: Command<DataFn> = Command::new(

@@ -91,7 +91,7 @@ pub const PFSELFTEST: Command<DataFn> = Command::new(
 );
 
 /// Elements that the test counts in.
-const SELFTEST_ELEMENTS: u64 = 100_000;
+const SELFTEST_ELEMENTS: u64 = 20_000;
 
 /// Both representations must keep what they are given, agree, and estimate well.
 fn pfselftest(ctx: &mut Ctx<'_, '_>, _: &Args<'_>) -> CommandResult {
