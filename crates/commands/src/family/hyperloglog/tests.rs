@@ -61,7 +61,7 @@ fn other_values_are_refused() {
         ("LPUSH l a", ":1"),
         ("PFADD l a", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
         ("PFADD h a b c", ":1"),
-        ("SETRANGE h 16 zzz", ":26"),
+        ("SETRANGE h 16 zzz", ":27"),
         ("PFCOUNT h", corrupt),
         ("PFMERGE d h", corrupt),
         ("EXISTS d", ":0"),

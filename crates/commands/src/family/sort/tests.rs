@@ -50,7 +50,7 @@ fn what_is_stored() {
         ("SORT s BY nosort STORE d", ":2"),
         ("LRANGE d 0 -1", "*2 $1 a $1 b"),
         ("SORT l GET h*->f STORE d", ":3"),
-        ("LRANGE d 0 -1", "*3 $1 x $0  $0"),
+        ("LRANGE d 0 -1", "*3 $1 x $0  $0 "),
     ]);
     kit.check_effects(&[("SORT l LIMIT 0 1 STORE d", "SORT l LIMIT 0 1 STORE d"), ("SORT l", "")]);
     kit.check_events(&[
