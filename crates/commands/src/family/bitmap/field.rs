@@ -176,7 +176,8 @@ fn parse(args: &Args<'_>, env: &Env) -> Result<Operations, CommandError> {
         }
         let is_get = args.is(index, "get") && left >= 2;
         let is_set = args.is(index, "set") && left >= 3;
-        if !is_get && !is_set && !(args.is(index, "incrby") && left >= 3) {
+        let is_incr = args.is(index, "incrby") && left >= 3;
+        if !(is_get || is_set || is_incr) {
             return Err(CommandError::SYNTAX);
         }
         let field = FieldType::parse(args.at(index + 1))?;

@@ -65,8 +65,11 @@ fn other_values_are_refused() {
         ("PFCOUNT h", corrupt),
         ("PFMERGE d h", corrupt),
         ("EXISTS d", ":0"),
-        ("PFADD h 1 2 3 4 5 6 7 8 9", corrupt),
+        // A run of 12800 registers and nothing behind it: that of `a` is there, that of `2` is not.
+        (r#"SET short "HYLL\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80q!""#, "+OK"),
+        ("PFADD short a 2", corrupt),
     ]);
     // Nothing was changed by what was refused.
-    assert_eq!(kit.line("GETRANGE h 16 18").reply, "$3 zzz");
+    assert_eq!(kit.line("STRLEN short").reply, ":18");
+    assert_eq!(kit.line("GETRANGE short 16 17").reply, "$2 q!");
 }
