@@ -1,3 +1,5 @@
+//! Tests of HyperLogLogs against plain arrays of registers, and on damaged bytes.
+
 use super::*;
 use stdx::Prng;
 

@@ -1,3 +1,5 @@
+//! Tests of the bit commands.
+
 use crate::testkit::Kit;
 
 #[test]

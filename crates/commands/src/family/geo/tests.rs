@@ -1,3 +1,5 @@
+//! Tests of the geo commands.
+
 use crate::testkit::Kit;
 
 const ADD: &str = "GEOADD s 13.361389 38.115556 Palermo 15.087269 37.502669 Catania";

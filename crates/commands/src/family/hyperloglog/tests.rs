@@ -1,3 +1,5 @@
+//! Tests of the HyperLogLog commands.
+
 use crate::testkit::Kit;
 
 #[test]

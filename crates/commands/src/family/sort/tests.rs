@@ -1,3 +1,5 @@
+//! Tests of SORT and SORT_RO.
+
 use crate::testkit::Kit;
 
 fn filled() -> Kit {
