@@ -38,6 +38,8 @@ pub struct Env {
     pub lazy_expire: bool,
     /// `rdbcompression`, for DUMP.
     pub compress: bool,
+    /// `hll-sparse-max-bytes`: longest sparse HyperLogLog.
+    pub hll_sparse_max: usize,
     /// RESTORE checks payloads deeply (`sanitize-dump-payload`).
     pub sanitize: bool,
 }

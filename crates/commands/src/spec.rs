@@ -324,6 +324,10 @@ pub struct CommandSpec {
     pub tips: &'static [&'static str],
     /// `(since, replaced by)` if the command is deprecated.
     pub deprecated: Option<(&'static str, &'static str)>,
+    /// Finds the keys, where `keys` can't tell them all.
+    pub find_keys: Option<fn(&Args<'_>) -> KeyList>,
+    /// Whether, with these arguments, the command touches keys that it finds only as it runs.
+    pub everywhere: Option<fn(&Args<'_>) -> bool>,
 }
 
 impl CommandSpec {
@@ -342,6 +346,8 @@ impl CommandSpec {
             summary: "",
             tips: &[],
             deprecated: None,
+            find_keys: None,
+            everywhere: None,
         }
     }
 
@@ -396,6 +402,25 @@ impl CommandSpec {
     ) -> CommandSpec {
         self.deprecated = Some((since, replacement));
         self
+    }
+
+    /// Sets a function that finds the keys, for commands whose key specs can't tell them all.
+    pub const fn find_keys(mut self, find: fn(&Args<'_>) -> KeyList) -> CommandSpec {
+        self.find_keys = Some(find);
+        self
+    }
+
+    /// Sets a function that says whether the command, with these arguments, touches keys that it
+    /// finds only as it runs: all stripes are held for it then.
+    pub const fn everywhere(mut self, test: fn(&Args<'_>) -> bool) -> CommandSpec {
+        self.everywhere = Some(test);
+        self
+    }
+
+    /// True if keys beyond those of [`keys_of`] are touched.
+    #[inline]
+    pub fn reaches_everywhere(&self, args: &Args<'_>) -> bool {
+        self.everywhere.is_some_and(|test| test(args))
     }
 
     /// All ACL categories. Source: redis 7.0 `server.c:setImplicitACLCategories`.
@@ -508,6 +533,9 @@ pub type KeyList = SmallVec<[(usize, KeyFlags); 4]>;
 /// keys that is no number or too big): the command itself will say so.
 /// Source: redis 7.0 `db.c:getKeysUsingKeySpecs`.
 pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
+    if let Some(find) = spec.find_keys {
+        return Some(find(args));
+    }
     let mut keys = KeyList::new();
     for key_spec in spec.keys {
         if key_spec.flags.contains(KeyFlags::NOT_KEY) {

@@ -4,7 +4,7 @@
 //! Replies are compared as readable text: the bytes with each line end shown as one blank, so `GET`
 //! of `ab` is `$2 ab`.
 
-use crate::{Block, Command, CommandSpec, Ctx, DataFn, Effect, Env, Find, Flags};
+use crate::{Block, Command, CommandSpec, Ctx, DataFn, Effect, Env, Flags};
 use keyspace::{
     Change, Changes, EventClass, ExpireRule, KeyOptions, Keys, Keyspace, MemoryPolicy, StripeBy,
     StripeMask,
@@ -64,6 +64,7 @@ impl Default for Kit {
                 lazy_user_del: false,
                 lazy_expire: false,
                 compress: true,
+                hll_sparse_max: 3000,
                 sanitize: true,
             },
             options: KeyOptions {
@@ -143,11 +144,10 @@ impl Kit {
     /// The stripes that `node` would hold: so a command that touches a key which its spec does not
     /// name fails its test.
     fn stripes_of(&self, spec: &CommandSpec, args: &OwnedArgs) -> StripeMask {
-        let hidden = spec.keys.iter().any(|key| matches!(key.find, Find::Unknown));
-        if spec.flags.contains(Flags::ALL_STRIPES) || hidden {
+        let args = args.as_args();
+        if spec.flags.contains(Flags::ALL_STRIPES) || spec.reaches_everywhere(&args) {
             return self.space.all();
         }
-        let args = args.as_args();
         let mut mask = StripeMask::default();
         for (index, _) in crate::keys_of(spec, &args).unwrap_or_default() {
             mask.add(self.space.stripe_of(args.at(index)));

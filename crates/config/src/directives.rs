@@ -479,7 +479,7 @@ directives! {
         set_max_listpack_value: u64 = "set-max-listpack-value", memory(0, LONG), "64", Runtime, 0, "Longest element of a listpack set (since 7.2).";
         zset_max_listpack_entries: u64 = "zset-max-listpack-entries" | "zset-max-ziplist-entries", int(0, LONG), "128", Runtime, 0, "Most elements of a listpack sorted set.";
         zset_max_listpack_value: u64 = "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), "64", Runtime, 0, "Longest element of a listpack sorted set.";
-        hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", memory(0, LONG), "3000", Runtime, NO_EFFECT, "Largest sparse HyperLogLog.";
+        hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", memory(0, LONG), "3000", Runtime, 0, "Largest sparse HyperLogLog.";
         stream_node_max_bytes: u64 = "stream-node-max-bytes", memory(0, LONG), "4096", Runtime, NO_EFFECT, "Most bytes of a stream node; 0 = no limit.";
         stream_node_max_entries: u64 = "stream-node-max-entries", int(0, LONG), "100", Runtime, NO_EFFECT, "Most entries of a stream node; 0 = no limit.";
     }

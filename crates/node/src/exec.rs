@@ -286,7 +286,7 @@ impl Node {
     fn mask_of(&self, command: &CommandEntry, args: &Args<'_>) -> StripeMask {
         let mut mask = StripeMask::default();
         let flags = command.spec.flags;
-        if flags.contains(Flags::ALL_STRIPES) {
+        if flags.contains(Flags::ALL_STRIPES) || command.spec.reaches_everywhere(args) {
             return self.keyspace.all();
         }
         if flags.contains(Flags::WALKS) || command.spec.keys.is_empty() {

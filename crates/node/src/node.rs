@@ -297,6 +297,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,
+        hll_sparse_max: usize::try_from(config.hll_sparse_max_bytes).unwrap_or(usize::MAX),
         sanitize: config.sanitize_dump_payload != SanitizeDumpPayload::No,
     };
     let policy = match config.maxmemory_policy {

@@ -175,7 +175,8 @@ fn single_key(spec: &CommandSpec) -> usize {
     match spec.keys {
         [key]
             if !key.flags.contains(KeyFlags::NOT_KEY)
-                && !spec.flags.intersects(Flags::ALL_STRIPES) =>
+                && !spec.flags.intersects(Flags::ALL_STRIPES)
+                && spec.everywhere.is_none() =>
         {
             match (key.begin, key.find) {
                 (Begin::Index(at), Find::Range { last: 0, .. }) => at,

@@ -16,6 +16,7 @@ mod elem;
 mod entry;
 pub mod hash;
 mod hashobj;
+pub mod hll;
 mod intset;
 mod items;
 mod limits;

@@ -502,6 +502,12 @@ impl Zset {
         self.0 = Repr::Listpack(pack);
     }
 
+    /// Gives the sorted set its big form, however small it is: SORT leaves it so.
+    /// Source: redis 7.0 `sort.c:sortCommandGeneric`.
+    pub fn unpack(&mut self) {
+        self.become_big();
+    }
+
     fn become_big(&mut self) -> &mut Big {
         if let Repr::Listpack(_) = &self.0 {
             let mut big = Box::new(Big::new());

@@ -9,6 +9,7 @@ mod range;
 mod value;
 
 pub(crate) use number::{NAN_OR_INF, OVERFLOW};
+pub(crate) use range::text_of;
 pub(crate) use value::{already_expired, removal_word};
 
 use crate::{Command, DataFn};

@@ -11,6 +11,8 @@ mod remove;
 mod score;
 mod walk;
 
+pub(crate) use add::ZADD;
+
 use crate::{Command, DataFn};
 use resp::Reply;
 

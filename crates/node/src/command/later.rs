@@ -7,34 +7,6 @@
 use commands::CommandError;
 use resp::Args;
 
-/// Bits, HyperLogLog, geography, sorting.
-const BITS_GEO_SORT: &[&str] = &[
-    "bitcount",
-    "bitfield",
-    "bitfield_ro",
-    "bitop",
-    "bitpos",
-    "getbit",
-    "setbit",
-    "pfadd",
-    "pfcount",
-    "pfdebug",
-    "pfmerge",
-    "pfselftest",
-    "geoadd",
-    "geodist",
-    "geohash",
-    "geopos",
-    "georadius",
-    "georadius_ro",
-    "georadiusbymember",
-    "georadiusbymember_ro",
-    "geosearch",
-    "geosearchstore",
-    "sort",
-    "sort_ro",
-];
-
 /// Streams.
 const STREAMS: &[&str] = &[
     "xack",
@@ -94,7 +66,7 @@ const OTHERS: &[&str] = &[
     "waitaof",
 ];
 
-const TABLES: &[&[&str]] = &[BITS_GEO_SORT, STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
+const TABLES: &[&[&str]] = &[STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
 
 /// Commands that a Redis without cluster support refuses.
 const CLUSTER: &[&str] = &["asking", "cluster", "readonly", "readwrite"];

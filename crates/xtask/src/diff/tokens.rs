@@ -31,6 +31,15 @@ const TOKENS: &[(&str, Token)] = &[
     ("y", |draw| draw.small_pool(b'y')),
     ("c", |draw| draw.small_pool(b'c')),
     ("k", Gen::any_key),
+    ("b", |draw| draw.key_of(b'b')),
+    ("p", |draw| draw.key_of(b'p')),
+    ("q", |draw| draw.small_pool(b'q')),
+    ("g", |draw| draw.key_of(b'g')),
+    ("sl", |draw| draw.numbered("sl:", 4)),
+    ("st", |draw| draw.numbered("st:", 4)),
+    ("sz", |draw| draw.numbered("sz:", 4)),
+    ("w", |draw| draw.numbered("w:", 30)),
+    ("wh", |draw| draw.numbered("wh:", 30)),
     // Values and elements.
     ("v", Gen::value),
     ("short", Gen::short),
@@ -41,6 +50,19 @@ const TOKENS: &[(&str, Token)] = &[
     ("int", Gen::int),
     ("flt", Gen::float),
     ("sc", Gen::score),
+    ("pe", |draw| draw.numbered("", 20_000)),
+    ("gm", |draw| draw.numbered("m", 80)),
+    ("se", Gen::sortable),
+    // Bits, places, patterns of SORT.
+    ("bit", |draw| draw.one_of(&["0", "1", "0", "1", "0", "1", "0", "1", "2", "-1", "x"])),
+    ("bo", Gen::bit_offset),
+    ("bt", Gen::bit_type),
+    ("lon", |draw| draw.degrees(180.0)),
+    ("lat", |draw| draw.degrees(85.0)),
+    ("len", Gen::length),
+    ("unit", |draw| draw.one_of(&["m", "km", "KM", "ft", "mi", "km", "km", "m", "cm"])),
+    ("by", |draw| draw.one_of(SORT_BY)),
+    ("get", |draw| draw.one_of(SORT_GET)),
     // Numbers.
     ("i", Gen::index),
     ("n", Gen::count),
@@ -65,6 +87,14 @@ const TOKENS: &[(&str, Token)] = &[
     ("cfg", |draw| draw.one_of(CONFIG_NAMES)),
     ("junk", Gen::junk),
 ];
+
+/// All with a `*`, so that they ask for an order.
+const SORT_BY: &[&str] = &[
+    "w:*", "w:*", "wh:*->f", "wh:*->f", "wh:*->g", "w:*->f", "wh:*", "*", "wh:*->", "*->f", "w:*x",
+];
+
+const SORT_GET: &[&str] =
+    &["#", "#", "w:*", "wh:*->f", "wh:*->g", "w:*->f", "wh:*", "*", "plain", "w:0", "#*", "wh:*->"];
 
 const COMMAND_NAMES: &[&str] = &[
     "get",
@@ -165,6 +195,65 @@ impl Gen {
             (b'z', 0) => vec![b'z'; 300],
             (b't', 0) => b"1234567890123456789".to_vec(),
             _ => format!("{}:{number}", char::from(kind)).into_bytes(),
+        }
+    }
+
+    /// One of `count` numbered names.
+    fn numbered(&mut self, prefix: &str, count: u64) -> Vec<u8> {
+        format!("{prefix}{}", self.rng.below(count)).into_bytes()
+    }
+
+    /// An element that weight keys are named after; mostly a number.
+    fn sortable(&mut self) -> Vec<u8> {
+        match self.rng.below(60) {
+            0..50 => self.numbered("", 30),
+            50..55 => (self.rng.below(200) as i64 - 100).to_string().into_bytes(),
+            55..57 => self.one_of(&["1.5", "-2.25", "1e3", ".5", "inf", "-inf", "0x10", " 7", ""]),
+            57 => self.one_of(&["abc", "1 ", "nan", "a\u{0}b", "a\u{0}a", "a"]),
+            _ => self.short(),
+        }
+    }
+
+    fn bit_offset(&mut self) -> Vec<u8> {
+        match self.rng.below(40) {
+            0..28 => self.rng.below(200).to_string().into_bytes(),
+            28..34 => self.numbered("#", 20),
+            34..37 => self.rng.below(20_000).to_string().into_bytes(),
+            37 => self.rng.between(8 << 20, (8 << 20) + 2_000_000).to_string().into_bytes(),
+            38 => self.one_of(&["-1", "4294967296", "4294967295999", "#-1", "#", "##1"]),
+            _ => self.bad_number(),
+        }
+    }
+
+    fn bit_type(&mut self) -> Vec<u8> {
+        match self.rng.below(20) {
+            0..10 => format!("i{}", self.rng.between(1, 64)).into_bytes(),
+            10..19 => format!("u{}", self.rng.between(1, 63)).into_bytes(),
+            _ => self.one_of(&["u64", "i0", "i65", "u0", "I8", "u", "i", "x8", "", "u08", "i+8"]),
+        }
+    }
+
+    /// A longitude or latitude: near the middle, anywhere, at the edges.
+    fn degrees(&mut self, most: f64) -> Vec<u8> {
+        let part = self.rng.next_u64() as f64 / u64::MAX as f64 * 2.0 - 1.0;
+        match self.rng.below(20) {
+            0..9 => format!("{:.6}", part * 2.0 + 13.0).into_bytes(),
+            9..12 => format!("{:.3}", part * 0.05).into_bytes(),
+            12..17 => format!("{}", part * most).into_bytes(),
+            17 => (self.rng.below(20) as i64 - 10).to_string().into_bytes(),
+            18 => self.one_of(&["180", "-180", "85.05112878", "-85.05112878", "0", "-0", "90"]),
+            _ => self.one_of(&["181", "1e300", "inf", "nan", "abc", "-86", ""]),
+        }
+    }
+
+    /// A radius or a side of a box.
+    fn length(&mut self) -> Vec<u8> {
+        match self.rng.below(20) {
+            0..10 => self.rng.below(400).to_string().into_bytes(),
+            10..14 => format!("{}.5", self.rng.below(30_000)).into_bytes(),
+            14..18 => self.rng.below(30_000_000).to_string().into_bytes(),
+            18 => self.one_of(&["0", "0.001", "1e9", "inf"]),
+            _ => self.one_of(&["-1", "abc", "nan", "", "-inf"]),
         }
     }
 
