@@ -557,6 +557,23 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
     Some(keys)
 }
 
+/// What this call does with a key, where the table says that it depends on the arguments.
+/// Source: redis 7.0 `db.c:setGetKeys`, `bitfieldGetKeys`.
+pub fn exact_flags(spec: &CommandSpec, args: &Args<'_>, flags: KeyFlags) -> KeyFlags {
+    if !flags.contains(KeyFlags::VARIABLE_FLAGS) {
+        return flags.difference(KeyFlags::INCOMPLETE);
+    }
+    match spec.name {
+        "set" if !(3..args.len()).any(|at| args.is(at, "get")) => {
+            KeyFlags::OW.union(KeyFlags::UPDATE)
+        }
+        "bitfield" if !(2..args.len()).any(|at| args.is(at, "set") || args.is(at, "incrby")) => {
+            KeyFlags::RO.union(KeyFlags::ACCESS)
+        }
+        _ => flags.difference(KeyFlags::VARIABLE_FLAGS),
+    }
+}
+
 fn find_keyword(args: &Args<'_>, word: &str, from: i32) -> Option<usize> {
     if from >= 0 {
         (from as usize..args.len()).find(|&at| args.is(at, word))

@@ -1,5 +1,6 @@
 //! The shared state of a data node.
 
+use crate::access::Access;
 use crate::block::Blocking;
 use crate::client::{ClientInfo, Clients};
 use crate::gate::Gate;
@@ -92,6 +93,8 @@ pub struct NodeOptions {
 pub struct Node {
     /// All data.
     pub keyspace: Keyspace,
+    /// Users.
+    pub access: Access,
     /// All connections.
     pub clients: Clients,
     /// All subscriptions.
@@ -157,10 +160,12 @@ impl Node {
         } else {
             keyspace::StripeBy::Hash
         };
+        let access = Access::new(&options.config);
         let settings = derive_settings(options.config, 1 << 30);
         let started = now.unix().secs();
         Node {
             keyspace: Keyspace::new(databases, options.stripes, by),
+            access,
             clients: Clients::default(),
             pubsub: PubSub::default(),
             mailboxes: options.mailboxes,

@@ -140,6 +140,7 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     if let Some(module) = loaded.modules.first() {
         return Err(config::refuse_module(module).message(VERSION));
     }
+    node::check_user_lines(&loaded.users, &loaded.config).map_err(|error| refuse(&error))?;
     let dir = loaded.config.dir.to_str().into_owned();
     if !dir.is_empty()
         && let Err(error) = std::env::set_current_dir(&dir)

@@ -249,10 +249,6 @@ impl<'a> KillFilter<'a> {
         } else if args.is(at, "laddr") {
             self.laddr = Some(value);
         } else if args.is(at, "user") {
-            // Until there are ACL users, there is one.
-            if value != b"default" {
-                return Err(CommandError::quoting(&[b"ERR No such user '", value, b"'"]));
-            }
             self.user = Some(value);
         } else if args.is(at, "maxage") {
             let age = number()
@@ -281,7 +277,7 @@ impl<'a> KillFilter<'a> {
             && self.kind.is_none_or(|kind| kind == client.kind())
             && self.addr.is_none_or(|addr| addr == client.addr.as_bytes())
             && self.laddr.is_none_or(|laddr| laddr == client.laddr.as_bytes())
-            && self.user.is_none_or(|user| user == lock(&client.names).user.as_bytes())
+            && self.user.is_none_or(|user| user == lock(&client.names).user)
             && self.max_age.is_none_or(|least| age >= least)
     }
 }
