@@ -549,6 +549,10 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
                 if number > 0 && start + (number as usize - 1) * step >= args.len() {
                     return None;
                 }
+                // No keys behind a number: then those before it don't count either, as with Redis.
+                if number == 0 && !keys.is_empty() {
+                    return None;
+                }
                 keys.extend((0..number as usize).map(|n| (start + n * step, key_spec.flags)));
             }
             Find::Unknown => {}

@@ -208,7 +208,10 @@ struct KillFilter<'a> {
 
 impl<'a> KillFilter<'a> {
     /// Source: redis 7.4 `networking.c:parseClientFiltersOrReply`.
-    fn parse(args: &Args<'a>) -> std::result::Result<KillFilter<'a>, CommandError> {
+    fn parse(
+        node: &Node,
+        args: &Args<'a>,
+    ) -> std::result::Result<KillFilter<'a>, CommandError> {
         let mut filter = KillFilter {
             id: None,
             kind: None,
@@ -226,13 +229,14 @@ impl<'a> KillFilter<'a> {
         }
         for at in (2..args.len()).step_by(2) {
             let value = args.get(at + 1).ok_or(CommandError::SYNTAX)?;
-            filter.option(args, at, value)?;
+            filter.option(node, args, at, value)?;
         }
         Ok(filter)
     }
 
     fn option(
         &mut self,
+        node: &Node,
         args: &Args<'a>,
         at: usize,
         value: &'a [u8],
@@ -249,6 +253,9 @@ impl<'a> KillFilter<'a> {
         } else if args.is(at, "laddr") {
             self.laddr = Some(value);
         } else if args.is(at, "user") {
+            if node.access.find(value).is_none() {
+                return Err(CommandError::quoting(&[b"ERR No such user '", value, b"'"]));
+            }
             self.user = Some(value);
         } else if args.is(at, "maxage") {
             let age = number()
@@ -283,7 +290,7 @@ impl<'a> KillFilter<'a> {
 }
 
 fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    let filter = KillFilter::parse(args)?;
+    let filter = KillFilter::parse(cx.node, args)?;
     let (own, now) = (cx.session.id(), cx.worker.now.mono().0);
     let mut killed = 0;
     let mut after = After::Done;

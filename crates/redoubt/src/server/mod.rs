@@ -74,7 +74,6 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
 
     let seed = random_seed();
     let mut prng = Prng::new(seed);
-    structures::hash::set_seed(random_seed());
     let (snapshot_jobs, snapshot_queue) = channel();
     let (trash, trash_queue) = channel();
     let tools = Arc::new(Tools::new(file, snapshot_jobs, trash, Arc::clone(&link_waker), started));
