@@ -52,8 +52,7 @@ pub fn parse_user_line(
     })?;
     let mut user = User::new(all_channels);
     for (at, rule) in merged.iter().enumerate() {
-        user.apply(rule, catalog)
-            .map_err(|error| Complaint { rule: rule.clone(), at, error })?;
+        user.apply(rule, catalog).map_err(|error| Complaint { rule: rule.clone(), at, error })?;
     }
     Ok(user)
 }
@@ -100,7 +99,9 @@ pub fn parse_file(
     if errors.is_empty() {
         return Ok(users);
     }
-    errors.push_str("WARNING: ACL errors detected, no change to the previously active ACL rules was performed");
+    errors.push_str(
+        "WARNING: ACL errors detected, no change to the previously active ACL rules was performed",
+    );
     Err(errors)
 }
 

@@ -73,16 +73,34 @@ fn shown(user: &User) -> String {
 fn descriptions_are_redis_s() {
     let table: &[(&[&str], &str)] = &[
         (&[], "off sanitize-payload resetchannels -@all"),
-        (&["on", "nopass", "allkeys", "allchannels", "allcommands"], "on nopass sanitize-payload ~* &* +@all"),
-        (&["~a", "%R~a", "%R~b", "%W~b", "%RW~*", "~c"], "off sanitize-payload ~a ~b ~* ~c resetchannels -@all"),
+        (
+            &["on", "nopass", "allkeys", "allchannels", "allcommands"],
+            "on nopass sanitize-payload ~* &* +@all",
+        ),
+        (
+            &["~a", "%R~a", "%R~b", "%W~b", "%RW~*", "~c"],
+            "off sanitize-payload ~a ~b ~* ~c resetchannels -@all",
+        ),
         (&["%R~*", "~c", "&a", "&a"], "off sanitize-payload %R~* ~c resetchannels &a -@all"),
         (&["%W"], "off sanitize-payload %W~ resetchannels -@all"),
         (&["(", ")"], "off sanitize-payload resetchannels -@all (resetchannels -@all)"),
-        (&["(+get", "~a", "-@string", ")"], "off sanitize-payload resetchannels -@all (~a resetchannels -@all +get -@string)"),
+        (
+            &["(+get", "~a", "-@string", ")"],
+            "off sanitize-payload resetchannels -@all (~a resetchannels -@all +get -@string)",
+        ),
         (&["(~a \"~b\")", "clearselectors"], "off sanitize-payload resetchannels -@all"),
-        (&["+config", "-config|get", "+config|get", "+CONFIG"], "off sanitize-payload resetchannels -@all +config"),
-        (&["+config|get", "-config|help", "+get"], "off sanitize-payload resetchannels -@all +config|get -config|help +get"),
-        (&["+get", "+@all", "-@READ", "-get", "+Get"], "off sanitize-payload resetchannels +@all -@read +get"),
+        (
+            &["+config", "-config|get", "+config|get", "+CONFIG"],
+            "off sanitize-payload resetchannels -@all +config",
+        ),
+        (
+            &["+config|get", "-config|help", "+get"],
+            "off sanitize-payload resetchannels -@all +config|get -config|help +get",
+        ),
+        (
+            &["+get", "+@all", "-@READ", "-get", "+Get"],
+            "off sanitize-payload resetchannels +@all -@read +get",
+        ),
         (&["+get|A", "+get|a", "+set"], "off sanitize-payload resetchannels -@all +get|a +set"),
         (&["skip-sanitize-payload", "+@all", "reset"], "off sanitize-payload resetchannels -@all"),
         (&[""], "off sanitize-payload resetchannels -@all"),
@@ -199,6 +217,18 @@ fn channels_and_selectors() {
 }
 
 #[test]
+fn who_may_read_keys_that_are_not_named() {
+    let every = |rules: &[&str]| {
+        let owned = OwnedArgs::from_parts(&["get", "a"]);
+        user(rules).reads_every_key(&SPECS[0], 0, &owned.as_args())
+    };
+    assert!(every(&["+get", "~*"]) && every(&["+get", "%R~*"]) && every(&["(+get %R~*)"]));
+    assert!(
+        !every(&["+get", "%W~*", "%R~a"]) && !every(&["~*"]) && !every(&["+get ~a", "(~*)"][1..])
+    );
+}
+
+#[test]
 fn listeners_that_have_to_go() {
     let all = user(&["&*"]);
     let some = user(&["&a*", "(&b)"]);
@@ -215,9 +245,29 @@ fn listeners_that_have_to_go() {
 #[test]
 fn random_rules_against_a_model() {
     const WORDS: &[&str] = &[
-        "+get", "-get", "+set", "-set", "+copy", "+@read", "-@read", "+@write", "-@write", "+@all",
-        "-@all", "+config", "-config", "+config|get", "-config|get", "+config|help", "+@slow",
-        "-@slow", "-@admin", "+@string", "-@keyspace", "allcommands", "nocommands",
+        "+get",
+        "-get",
+        "+set",
+        "-set",
+        "+copy",
+        "+@read",
+        "-@read",
+        "+@write",
+        "-@write",
+        "+@all",
+        "-@all",
+        "+config",
+        "-config",
+        "+config|get",
+        "-config|get",
+        "+config|help",
+        "+@slow",
+        "-@slow",
+        "-@admin",
+        "+@string",
+        "-@keyspace",
+        "allcommands",
+        "nocommands",
     ];
     let table = catalog();
     for seed in 0..400 {
@@ -296,7 +346,11 @@ fn key_patterns_against_a_model() {
             })
         };
         for key in KEYS {
-            assert_eq!(check(&one, "get", &[key]).is_ok(), may(key, true, false), "seed {seed} {key}");
+            assert_eq!(
+                check(&one, "get", &[key]).is_ok(),
+                may(key, true, false),
+                "seed {seed} {key}"
+            );
             assert_eq!(check(&one, "set", &[key, "v"]).is_ok(), may(key, false, true));
             assert_eq!(check(&one, "set", &[key, "v", "get"]).is_ok(), may(key, true, true));
             assert_eq!(check(&one, "exists", &[key]).is_ok(), may(key, false, false));
@@ -327,7 +381,8 @@ fn files() {
         ]
     );
     assert_eq!(show(&parse(&lines.join("\n")).unwrap()), lines);
-    let errors = parse("# x\nuser\nuser a bogus bogus2 +foo\nuser a on\nuser b\tc on\n").unwrap_err();
+    let errors =
+        parse("# x\nuser\nuser a bogus bogus2 +foo\nuser a on\nuser b\tc on\n").unwrap_err();
     assert_eq!(
         errors,
         "/u:1 should start with user keyword followed by the username. \
@@ -371,8 +426,9 @@ fn log_groups_what_is_the_same() {
 #[test]
 fn random_bytes_do_no_harm() {
     const PIECES: &[&[u8]] = &[
-        b"+", b"-", b"@", b"all", b"get", b"|", b"config", b"~", b"%", b"R", b"W", b"&", b"*", b"(",
-        b")", b" ", b"\"", b"\\x", b"\0", b"\xff", b">", b"<", b"#", b"!", b"on", b"reset", b"~*", b"\n",
+        b"+", b"-", b"@", b"all", b"get", b"|", b"config", b"~", b"%", b"R", b"W", b"&", b"*",
+        b"(", b")", b" ", b"\"", b"\\x", b"\0", b"\xff", b">", b"<", b"#", b"!", b"on", b"reset",
+        b"~*", b"\n",
     ];
     let table = catalog();
     for seed in 0..3000 {

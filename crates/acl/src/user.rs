@@ -255,7 +255,8 @@ impl User {
     /// All rules in one line, which makes the same user again.
     /// Source: redis 7.2 `acl.c:ACLDescribeUser`.
     pub fn show(&self) -> Vec<u8> {
-        let mut words: Vec<Vec<u8>> = self.flags().iter().map(|flag| flag.as_bytes().to_vec()).collect();
+        let mut words: Vec<Vec<u8>> =
+            self.flags().iter().map(|flag| flag.as_bytes().to_vec()).collect();
         words.extend(self.passwords.iter().map(|hash| format!("#{hash}").into_bytes()));
         words.push(self.root.show());
         words.extend(
@@ -281,8 +282,8 @@ fn hash(password: &[u8]) -> String {
 }
 
 fn checked_hash(digits: &[u8]) -> Result<String, RuleError> {
-    let fits = digits.len() == 64
-        && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let fits =
+        digits.len() == 64 && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     match std::str::from_utf8(digits) {
         Ok(text) if fits => Ok(text.to_string()),
         _ => Err(RuleError::BadHash),

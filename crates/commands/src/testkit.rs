@@ -65,6 +65,7 @@ impl Default for Kit {
                 lazy_user_del: false,
                 lazy_expire: false,
                 compress: true,
+                reads_every_key: true,
                 sanitize: true,
             },
             options: KeyOptions {

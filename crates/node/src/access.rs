@@ -214,6 +214,11 @@ impl Node {
         user.rules.load().check(command.spec, command.index, args)
     }
 
+    /// May this user run this request, and read keys that its arguments don't name?
+    pub fn reads_every_key(&self, user: &UserCell, command: CommandRef, args: &Args<'_>) -> bool {
+        user.is_free() || user.rules.load().reads_every_key(command.spec, command.index, args)
+    }
+
     /// Keeps in ACL LOG and in INFO that a request was not allowed; returns the error for it,
     /// without its code (`NOPERM`). Source: redis 7.2 `acl.c:getAclErrorMessage`.
     #[allow(clippy::too_many_arguments)]
@@ -299,7 +304,11 @@ impl Node {
     // ---- changing ------------------------------------------------------------------------------
 
     /// Changes a user, or makes one; all rules or none. Source: redis 7.2 `acl.c:aclCommand`.
-    pub(crate) fn set_user(&self, name: &[u8], rules: &[Vec<u8>]) -> Result<(), (Vec<u8>, acl::RuleError)> {
+    pub(crate) fn set_user(
+        &self,
+        name: &[u8],
+        rules: &[Vec<u8>],
+    ) -> Result<(), (Vec<u8>, acl::RuleError)> {
         let channels = all_channels(&self.settings.load().config);
         let mut users = lock(&self.access.users);
         let cell = users.get(name);
@@ -434,8 +443,9 @@ impl Node {
             })?;
         }
         if has_file {
-            self.load_acl_file(0)
-                .map_err(|errors| format!("Aborting Redis startup because of ACL errors: {errors}"))?;
+            self.load_acl_file(0).map_err(|errors| {
+                format!("Aborting Redis startup because of ACL errors: {errors}")
+            })?;
         }
         Ok(())
     }

@@ -472,6 +472,10 @@ impl Node {
                 env.now = worker.now.unix();
                 env.from_master = from_master;
                 env.may_block = !in_exec && !from_master;
+                env.reads_every_key = from_master
+                    || session.user.is_free()
+                    || !matches!(command.spec.name, "sort" | "sort_ro")
+                    || self.reads_every_key(&session.user, command, args);
                 let mut ctx = Ctx { keys: &mut *keys, reply, rng: &mut worker.rng, env };
                 match run(&mut ctx, args) {
                     Ok(Effect::Block(block)) => (Ok(Effect::None), Outcome::Wait(block)),
@@ -655,8 +659,7 @@ impl Node {
             let mark = reply.mark();
             let start_us = worker.now.mono_us;
             keys.db = session.db;
-            if !from_master
-                && let Some(error) = self.refuse_queued(worker, session, command, &args)
+            if !from_master && let Some(error) = self.refuse_queued(worker, session, command, &args)
             {
                 self.stats.count_error(error.text());
                 bump(&worker.stats.commands[command.index].rejected, 1);

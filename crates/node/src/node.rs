@@ -314,6 +314,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,
+        reads_every_key: true,
         sanitize: config.sanitize_dump_payload != SanitizeDumpPayload::No,
     };
     let notify = event_classes(config.notify_keyspace_events);

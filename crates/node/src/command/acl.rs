@@ -73,8 +73,10 @@ fn setuser(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 }
 
 const DELUSER: Command<NodeFn> = Command::new(
-    spec("acl|deluser", -3, ADMIN)
-        .doc("O(1) amortized time considering the typical user.", "Removes users, and ends their connections."),
+    spec("acl|deluser", -3, ADMIN).doc(
+        "O(1) amortized time considering the typical user.",
+        "Removes users, and ends their connections.",
+    ),
     |cx, args| {
         let names: Vec<&[u8]> = args.iter().skip(2).collect();
         if names.contains(&b"default".as_slice()) {
@@ -203,18 +205,19 @@ const DRYRUN: Command<NodeFn> = Command::new(
 
 /// Source: redis 7.2 `acl.c:aclCommand` (DRYRUN).
 fn dryrun(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    let cell = cx.node.access.find(args.at(2)).ok_or_else(|| {
-        CommandError::quoting(&[b"ERR User '", args.at(2), b"' not found"])
-    })?;
+    let cell = cx
+        .node
+        .access
+        .find(args.at(2))
+        .ok_or_else(|| CommandError::quoting(&[b"ERR User '", args.at(2), b"' not found"]))?;
     let request = args.tail(3);
     let command = registry().find(request.at(0)).filter(|command| cx.node.has_command(command));
     let command = match (command, request.get(1)) {
         (Some(top), Some(name)) if !top.subcommands.is_empty() => registry().find_sub(top, name),
         (command, _) => command,
     };
-    let command = command.ok_or_else(|| {
-        CommandError::quoting(&[b"ERR Command '", request.at(0), b"' not found"])
-    })?;
+    let command = command
+        .ok_or_else(|| CommandError::quoting(&[b"ERR Command '", request.at(0), b"' not found"]))?;
     if !command.spec.arity_fits(request.len()) {
         return Err(CommandError::arity(command.spec.name));
     }
@@ -227,10 +230,8 @@ fn dryrun(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     Ok(After::Done)
 }
 
-const GENPASS: Command<NodeFn> = Command::new(
-    spec("acl|genpass", -2, PLAIN).doc("O(1)", "Makes up a password."),
-    genpass,
-);
+const GENPASS: Command<NodeFn> =
+    Command::new(spec("acl|genpass", -2, PLAIN).doc("O(1)", "Makes up a password."), genpass);
 
 /// Source: redis 7.0 `acl.c:aclCommand` (GENPASS).
 fn genpass(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {

@@ -208,10 +208,7 @@ struct KillFilter<'a> {
 
 impl<'a> KillFilter<'a> {
     /// Source: redis 7.4 `networking.c:parseClientFiltersOrReply`.
-    fn parse(
-        node: &Node,
-        args: &Args<'a>,
-    ) -> std::result::Result<KillFilter<'a>, CommandError> {
+    fn parse(node: &Node, args: &Args<'a>) -> std::result::Result<KillFilter<'a>, CommandError> {
         let mut filter = KillFilter {
             id: None,
             kind: None,

@@ -286,7 +286,9 @@ const GETKEYSANDFLAGS: Command<NodeFn> = Command::new(
             cx.reply.bulk(args.at(at));
             simple_set(
                 cx.reply,
-                &names_of(KEY_FLAG_NAMES, |flag| exact_flags(command.spec, &args, flags).contains(flag)),
+                &names_of(KEY_FLAG_NAMES, |flag| {
+                    exact_flags(command.spec, &args, flags).contains(flag)
+                }),
             );
         }
         Ok(After::Done)

@@ -35,8 +35,8 @@ fn replies() {
         ("acl dryrun ann config foo", "-ERR Command 'config' not found"),
         ("acl dryrun ann get", "-ERR wrong number of arguments for 'get' command"),
         ("acl dryrun ann get a", "+OK"),
-        ("acl dryrun ann get b", "$48 User ann has no permissions to access the 'b' key"),
-        ("acl dryrun ann set a 1", "$51 User ann has no permissions to run the 'set' command"),
+        ("acl dryrun ann get b", "$49 User ann has no permissions to access the 'b' key"),
+        ("acl dryrun ann set a 1", "$52 User ann has no permissions to run the 'set' command"),
         ("acl deluser default", "-ERR The 'default' user cannot be removed"),
         ("acl deluser ann nobody", ":1"),
         ("acl genpass 5", "$2 01"),
@@ -74,7 +74,10 @@ fn admission() {
     for field in ["cmd:2", "key:2", "channel:1", "auth:0"] {
         assert!(stats.contains(&format!("acl_access_denied_{field}\r\n")), "{field}");
     }
-    assert!(kit.text("info commandstats").contains("cmdstat_keys:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1"));
+    assert!(
+        kit.text("info commandstats")
+            .contains("cmdstat_keys:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1")
+    );
 }
 
 #[test]
@@ -91,7 +94,12 @@ fn a_transaction_is_judged_again() {
          This command is no longer allowed for the following reason: no permission to execute the command or subcommand $-1"
     );
     let log = kit.line("acl log");
-    assert!(log.contains("$6 reason $7 command $7 context $5 multi $6 object $3 set $8 username $3 ann"), "{log}");
+    assert!(
+        log.contains(
+            "$6 reason $7 command $7 context $5 multi $6 object $3 set $8 username $3 ann"
+        ),
+        "{log}"
+    );
 }
 
 #[test]
@@ -128,10 +136,16 @@ fn changes_hold_at_once_and_the_deleted_are_closed() {
     );
     kit.line("acl setuser ann resetchannels &b");
     let id = ann.id();
-    assert!(kit.messages().iter().any(|m| matches!(m, Message::CheckChannels { client } if *client == id)));
+    assert!(
+        kit.messages()
+            .iter()
+            .any(|m| matches!(m, Message::CheckChannels { client } if *client == id))
+    );
     assert!(!kit.node.may_listen_on(&ann));
     assert_eq!(kit.line("acl deluser ann"), ":1");
-    assert!(kit.messages().iter().any(|m| matches!(m, Message::Close { client, .. } if *client == id)));
+    assert!(
+        kit.messages().iter().any(|m| matches!(m, Message::Close { client, .. } if *client == id))
+    );
     // Until it is closed it may nothing.
     assert!(kit.line_of(&mut ann, "get x").starts_with("-NOPERM"));
 }
@@ -165,7 +179,12 @@ fn log_is_as_long_as_it_may_be() {
     kit.line_of(&mut ann, "get b");
     kit.line_of(&mut ann, "set a 1");
     let log = kit.line("acl log 1");
-    assert!(log.starts_with("*1 *20 $5 count :1 $6 reason $7 command $7 context $8 toplevel $6 object $3 set"), "{log}");
+    assert!(
+        log.starts_with(
+            "*1 *20 $5 count :1 $6 reason $7 command $7 context $8 toplevel $6 object $3 set"
+        ),
+        "{log}"
+    );
     assert!(kit.line("acl log").contains("$5 count :2"));
     kit.line("config set acllog-max-len 1");
     kit.line_of(&mut ann, "set a 1");
@@ -177,11 +196,17 @@ fn log_is_as_long_as_it_may_be() {
 fn files() {
     let mut kit = Kit::new(|config| config.aclfile = Text::from(&b"/users"[..]));
     let ann = login(&mut kit, "~* +@all");
-    assert_eq!(kit.line("acl load"), "-ERR Error loading ACLs, opening file '/users': No such file or directory");
+    assert_eq!(
+        kit.line("acl load"),
+        "-ERR Error loading ACLs, opening file '/users': No such file or directory"
+    );
     assert_eq!(kit.line("acl save"), "+OK");
     let text = crate::lock(&kit.notes).acl_files["/users"].clone();
     let text = String::from_utf8(text).expect("text");
-    assert!(text.starts_with("user ann on sanitize-payload #") && text.lines().count() == 2, "{text}");
+    assert!(
+        text.starts_with("user ann on sanitize-payload #") && text.lines().count() == 2,
+        "{text}"
+    );
     kit.messages();
     kit.check(&[("acl load", "+OK")]);
     assert!(kit.messages().is_empty(), "who is still there stays");
@@ -194,7 +219,9 @@ fn files() {
     put(&kit, "user bob on\n");
     kit.check(&[("acl load", "+OK"), ("acl users", "*2 $3 bob $7 default")]);
     let id = ann.id();
-    assert!(kit.messages().iter().any(|m| matches!(m, Message::Close { client, .. } if *client == id)));
+    assert!(
+        kit.messages().iter().any(|m| matches!(m, Message::Close { client, .. } if *client == id))
+    );
     kit.check(&[("config rewrite", "+OK")]);
     assert!(!crate::lock(&kit.notes).config_file.contains("user "));
 }
@@ -207,7 +234,8 @@ fn user_line(number: usize, text: &str) -> SourceLine {
 #[test]
 fn lines_of_the_configuration() {
     let mut kit = Kit::default();
-    let lines = [user_line(1, "user ann on >pw (+get ~a) +set"), user_line(2, "user default on >x +@all")];
+    let lines =
+        [user_line(1, "user ann on >pw (+get ~a) +set"), user_line(2, "user default on >x +@all")];
     kit.node.load_users_at_start(&lines).expect("good lines");
     assert_eq!(kit.line("acl users"), "*2 $3 ann $7 default");
     kit.line("config rewrite");

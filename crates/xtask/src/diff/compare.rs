@@ -217,9 +217,7 @@ fn sort_words(value: Value) -> Value {
 /// The reply of ACL LIST or ACL GETUSER, as far as all versions agree.
 fn users(value: &Value) -> Value {
     let all = |items: &[Value]| {
-        let is_default = |item: &&Value| {
-            matches!(item, Value::Bulk(text) | Value::Simple(text) if text == b"sanitize-payload")
-        };
+        let is_default = |item: &&Value| matches!(item, Value::Bulk(text) | Value::Simple(text) if text == b"sanitize-payload");
         items.iter().filter(|item| !is_default(item)).map(users).collect()
     };
     match value {
@@ -259,9 +257,9 @@ fn without_command_rules(text: &[u8]) -> Vec<u8> {
 fn incidents(value: &Value) -> Value {
     const KEPT: [&[u8]; 5] = [b"count", b"reason", b"context", b"object", b"username"];
     let entries = value.elements().unwrap_or_default().iter().map(|entry| {
-        let kept = pairs(entry).into_iter().filter(|(name, _)| {
-            name.bytes().is_some_and(|name| KEPT.contains(&name))
-        });
+        let kept = pairs(entry)
+            .into_iter()
+            .filter(|(name, _)| name.bytes().is_some_and(|name| KEPT.contains(&name)));
         Value::Array(kept.flat_map(|(name, item)| [name, item]).collect())
     });
     match value {

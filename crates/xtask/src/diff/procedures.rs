@@ -498,7 +498,9 @@ fn changed_rights(session: &mut Session, random: &mut Gen) -> Result<()> {
     let mut label: Vec<&[u8]> = vec![b"(changed rights)"];
     label.extend(change);
     same_on_second(session, &label, |main, second| {
-        main.expect_ok(&["ACL", "SETUSER", "changing", "reset", "on", "nopass", "+@all", "~*", "&news*"])?;
+        main.expect_ok(&[
+            "ACL", "SETUSER", "changing", "reset", "on", "nopass", "+@all", "~*", "&news*",
+        ])?;
         let mut seen = vec![second.call(&["AUTH", "changing", ""])?, second.call(subscribe)?];
         if queued {
             seen.push(second.call(&["MULTI"])?);
@@ -509,15 +511,18 @@ fn changed_rights(session: &mut Session, random: &mut Gen) -> Result<()> {
         // Connections are ended soon, but not always before the reply.
         std::thread::sleep(Duration::from_millis(20));
         second.push(&[if queued { "EXEC" } else { "PING" }]);
-        let alive = second.flush().is_ok() && second.read_or_eof().is_ok_and(|reply| {
-            let some = reply.is_some();
-            // What is forbidden is told in other words since 7.2.
-            seen.extend(reply.map(|reply| match reply {
-                Value::Error(text) if text.starts_with(b"NOPERM") => Value::Error(b"NOPERM".to_vec()),
-                other => other,
-            }));
-            some
-        });
+        let alive = second.flush().is_ok()
+            && second.read_or_eof().is_ok_and(|reply| {
+                let some = reply.is_some();
+                // What is forbidden is told in other words since 7.2.
+                seen.extend(reply.map(|reply| match reply {
+                    Value::Error(text) if text.starts_with(b"NOPERM") => {
+                        Value::Error(b"NOPERM".to_vec())
+                    }
+                    other => other,
+                }));
+                some
+            });
         if !alive {
             seen.push(Value::Simple(b"(closed)".to_vec()));
         }
