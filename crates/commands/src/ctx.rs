@@ -40,6 +40,9 @@ pub struct Env {
     pub compress: bool,
     /// `hll-sparse-max-bytes`: longest sparse HyperLogLog.
     pub hll_sparse_max: usize,
+    /// The user may read every key: SORT may follow BY and GET patterns to keys that its arguments
+    /// don't name. Only told to SORT and SORT_RO.
+    pub reads_every_key: bool,
     /// RESTORE checks payloads deeply (`sanitize-dump-payload`).
     pub sanitize: bool,
 }

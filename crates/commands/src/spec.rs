@@ -577,12 +577,33 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
                 if number > 0 && start + (number as usize - 1) * step >= args.len() {
                     return None;
                 }
+                // No keys behind a number: then those before it don't count either, as with Redis.
+                if number == 0 && !keys.is_empty() {
+                    return None;
+                }
                 keys.extend((0..number as usize).map(|n| (start + n * step, key_spec.flags)));
             }
             Find::Unknown => {}
         }
     }
     Some(keys)
+}
+
+/// What this call does with a key, where the table says that it depends on the arguments.
+/// Source: redis 7.0 `db.c:setGetKeys`, `bitfieldGetKeys`.
+pub fn exact_flags(spec: &CommandSpec, args: &Args<'_>, flags: KeyFlags) -> KeyFlags {
+    if !flags.contains(KeyFlags::VARIABLE_FLAGS) {
+        return flags.difference(KeyFlags::INCOMPLETE);
+    }
+    match spec.name {
+        "set" if !(3..args.len()).any(|at| args.is(at, "get")) => {
+            KeyFlags::OW.union(KeyFlags::UPDATE)
+        }
+        "bitfield" if !(2..args.len()).any(|at| args.is(at, "set") || args.is(at, "incrby")) => {
+            KeyFlags::RO.union(KeyFlags::ACCESS)
+        }
+        _ => flags.difference(KeyFlags::VARIABLE_FLAGS),
+    }
 }
 
 fn find_keyword(args: &Args<'_>, word: &str, from: i32) -> Option<usize> {

@@ -65,6 +65,7 @@ impl Default for Kit {
                 lazy_expire: false,
                 compress: true,
                 hll_sparse_max: 3000,
+                reads_every_key: true,
                 sanitize: true,
             },
             options: KeyOptions {

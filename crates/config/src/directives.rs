@@ -387,9 +387,9 @@ directives! {
     }
     "Security" {
         requirepass: Text = "requirepass", UNSET, "", Runtime, SECRET, "Password of the default user.";
-        aclfile: Text = "aclfile", TEXT, "", AtStart, NO_EFFECT, "File with ACL users.";
-        acllog_max_len: u64 = "acllog-max-len", int(0, LONG), "128", Runtime, NO_EFFECT, "Entries of ACL LOG.";
-        acl_pubsub_default: AclPubsubDefault = "acl-pubsub-default", CHOICE, "resetchannels", Runtime, NO_EFFECT, "Channels of a new user.";
+        aclfile: Text = "aclfile", TEXT, "", AtStart, 0, "File with ACL users.";
+        acllog_max_len: u64 = "acllog-max-len", int(0, LONG), "128", Runtime, 0, "Entries of ACL LOG.";
+        acl_pubsub_default: AclPubsubDefault = "acl-pubsub-default", CHOICE, "resetchannels", Runtime, 0, "Channels of a new user.";
         enable_protected_configs: Allowed = "enable-protected-configs", CHOICE, "no", AtStart, 0, "Who may change protected directives.";
         enable_debug_command: Allowed = "enable-debug-command", CHOICE, "no", AtStart, 0, "Who may use DEBUG.";
         enable_module_command: Allowed = "enable-module-command", CHOICE, "no", AtStart, NO_EFFECT, "Who may use MODULE; there are no modules here.";

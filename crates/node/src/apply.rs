@@ -35,7 +35,8 @@ impl StreamApplier {
         ));
         info.master.store(true, Relaxed);
         node.clients.add(&info);
-        let mut session = Session::new(info, true);
+        let mut session = Session::new(info, &node.access);
+        session.authenticated = true;
         session.select(db);
         StreamApplier {
             session,

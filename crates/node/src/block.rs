@@ -3,6 +3,7 @@
 //! A waiting connection is one object with a claim. Whoever wins the claim answers it: the push
 //! that serves it, its time-out, CLIENT UNBLOCK, its own end, or a change of role.
 
+use crate::access::UserCell;
 use crate::lock;
 use crate::registry::CommandRef;
 use crate::worker::Worker;
@@ -50,6 +51,8 @@ pub struct Blocked {
     pub db: usize,
     /// Its RESP version.
     pub protocol: Protocol,
+    /// Whose connection it is; nobody's if it is the master's.
+    pub user: Option<Arc<UserCell>>,
     /// What it waits for.
     pub what: WaitFor,
     claimed: AtomicBool,
@@ -162,6 +165,7 @@ impl Node {
             worker: worker.index,
             db: client.db,
             protocol: client.protocol,
+            user: user_of(client),
             what: WaitFor::Keys { command, args, block, mask },
             claimed: AtomicBool::new(false),
         }));
@@ -187,6 +191,7 @@ impl Node {
             worker: worker.index,
             db: client.db,
             protocol: client.protocol,
+            user: user_of(client),
             what: WaitFor::Replicas { position },
             claimed: AtomicBool::new(false),
         }));
@@ -358,7 +363,7 @@ impl Node {
                     keys.held().stripe(stripe).stop_waiting(db, &key, ticket);
                     continue;
                 };
-                let WaitFor::Keys { command, args, block, mask } = &blocked.what else { continue };
+                let WaitFor::Keys { command, block, mask, .. } = &blocked.what else { continue };
                 if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group)
                 {
                     continue;
@@ -367,7 +372,7 @@ impl Node {
                     continue;
                 }
                 let mut reply = Reply::new(blocked.protocol);
-                let served = self.run_served(worker, keys, command, args, &mut reply, from_master);
+                let served = self.run_served(worker, keys, &blocked, &mut reply, from_master);
                 if !served {
                     blocked.unclaim();
                     continue;
@@ -383,6 +388,10 @@ impl Node {
         }
         keys.db = own_db;
     }
+}
+
+fn user_of(client: &crate::Session) -> Option<Arc<UserCell>> {
+    (!client.info.master.load(Ordering::Relaxed)).then(|| Arc::clone(&client.user))
 }
 
 /// A key that has become something else serves nobody.

@@ -32,7 +32,7 @@ pub struct ClientNames {
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: String,
     /// ACL user.
-    pub user: String,
+    pub user: Vec<u8>,
 }
 
 /// The shared part of a connection.
@@ -108,7 +108,7 @@ impl ClientInfo {
             laddr,
             fd,
             created: now,
-            names: Mutex::new(ClientNames { user: "default".into(), ..ClientNames::default() }),
+            names: Mutex::new(ClientNames { user: b"default".to_vec(), ..ClientNames::default() }),
             last_active: AtomicU64::new(now),
             db: AtomicU32::new(0),
             last_command: AtomicU32::new(u32::MAX),
@@ -193,7 +193,7 @@ impl ClientInfo {
             0,
             qbuf + omem + 512,
             command,
-            names.user,
+            String::from_utf8_lossy(&names.user),
             self.resp.load(Relaxed),
             names.lib_name,
             names.lib_ver,

@@ -1,13 +1,15 @@
 //! From a request to its reply: admission, locks, the run, the record on the log.
 
+use crate::block::Blocked;
 use crate::prepare::Prepared;
 use crate::registry::{CommandEntry, CommandRef, Run};
 use crate::session::{Multi, ReplyMode};
 use crate::stats::bump;
 use crate::{After, Node, NodeCtx, Session, Worker, lock};
+use acl::{Context, Denied};
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
 use keyspace::{ExpireRule, KeyOptions, Keys, Place, StripeMask};
-use resp::{Args, OwnedArgs, Reply};
+use resp::{Args, Reply};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -152,12 +154,6 @@ impl Node {
     ) -> Admission {
         let (spec, config) = (command.spec, &worker.settings.config);
         let flags = spec.flags;
-        if !session.authenticated && !flags.contains(Flags::NO_AUTH) {
-            return Admission::refuse("NOAUTH Authentication required.");
-        }
-        if session.multi.is_some() && flags.contains(Flags::NO_MULTI) {
-            return Admission::refuse("ERR Command not allowed inside a transaction");
-        }
         if spec.name.starts_with("debug") && !command_allowed(config.enable_debug_command, session)
         {
             return Admission::refuse(
@@ -165,6 +161,18 @@ impl Node {
                  you can run it from a local connection, otherwise you need to set this option in the \
                  configuration file, and then restart the server.",
             );
+        }
+        if !session.authenticated
+            && !flags.contains(Flags::NO_AUTH)
+            && self.must_authenticate(session)
+        {
+            return Admission::refuse("NOAUTH Authentication required.");
+        }
+        if session.multi.is_some() && flags.contains(Flags::NO_MULTI) {
+            return Admission::refuse("ERR Command not allowed inside a transaction");
+        }
+        if let Some(error) = self.refuse_user(worker, session, command, args) {
+            return Admission::Refuse(error);
         }
         // A transaction is judged by what was queued.
         let flags = match (&session.multi, spec.name) {
@@ -224,7 +232,6 @@ impl Node {
         if self.persistence.loading.load(Relaxed) && !flags.contains(Flags::LOADING) {
             return Admission::refuse("LOADING Redis is loading the dataset in memory");
         }
-        let _ = args;
         let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
         if held_kind
             && !session.is_replica
@@ -234,6 +241,54 @@ impl Node {
             return Admission::Held;
         }
         Admission::Run
+    }
+
+    /// Why the connection's user may not run this, if so.
+    #[inline]
+    fn refuse_user(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) -> Option<CommandError> {
+        let denied = self.may_run(&session.user, command, args).err()?;
+        let context = if session.multi.is_some() { Context::Multi } else { Context::Toplevel };
+        let text = self.note_denied(
+            worker.now,
+            &session.info,
+            &session.user,
+            context,
+            denied,
+            command,
+            args,
+        );
+        Some(CommandError::quoting(&[b"NOPERM ", &text]))
+    }
+
+    /// Rights are asked for again when a transaction runs: they may have changed since.
+    /// Source: redis 7.0 `multi.c:execCommand`.
+    fn refuse_queued(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) -> Option<CommandError> {
+        let denied = self.may_run(&session.user, command, args).err()?;
+        let (info, user) = (&session.info, &session.user);
+        self.note_denied(worker.now, info, user, Context::Multi, denied, command, args);
+        let reason = match denied {
+            Denied::Command => "no permission to execute the command or subcommand",
+            Denied::Key(_) => "no permission to touch the specified keys",
+            Denied::Channel(_) => {
+                "no permission to access one of the channels used as arguments to the command"
+            }
+        };
+        Some(CommandError::owned(format!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+             This command is no longer allowed for the following reason: {reason}"
+        )))
     }
 
     /// Why writes are refused at this moment, if they are.
@@ -422,6 +477,10 @@ impl Node {
                 env.now = worker.now.unix();
                 env.from_master = from_master;
                 env.may_block = !in_exec && !from_master;
+                env.reads_every_key = from_master
+                    || session.user.is_free()
+                    || !matches!(command.spec.name, "sort" | "sort_ro")
+                    || self.reads_every_key(&session.user, command, args);
                 let mut ctx = Ctx { keys: &mut *keys, reply, rng: &mut worker.rng, env };
                 match run(&mut ctx, args) {
                     Ok(Effect::Block(block)) => (Ok(Effect::None), Outcome::Wait(block)),
@@ -500,13 +559,21 @@ impl Node {
         &self,
         worker: &mut Worker,
         keys: &mut Keys<'_>,
-        command: CommandRef,
-        args: &OwnedArgs,
+        blocked: &Blocked,
         reply: &mut Reply,
         from_master: bool,
     ) -> bool {
+        let crate::block::WaitFor::Keys { command, args, .. } = &blocked.what else {
+            return false;
+        };
         let Run::Data(run) = command.run else { return false };
         let args = args.as_args();
+        if let Some(error) = self.refuse_served(worker, blocked, command, &args) {
+            bump(&worker.stats.commands[command.index].rejected, 1);
+            self.stats.count_error(error.text());
+            reply.error_bytes(error.bytes());
+            return true;
+        }
         let env = &mut worker.env;
         env.now = worker.now.unix();
         env.from_master = false;
@@ -527,6 +594,24 @@ impl Node {
             }
         }
         true
+    }
+
+    /// Rights are asked for again when a wait ends: they may have changed since.
+    fn refuse_served(
+        &self,
+        worker: &Worker,
+        blocked: &Blocked,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) -> Option<CommandError> {
+        let user = blocked.user.as_ref()?;
+        let denied = self.may_run(user, command, args).err()?;
+        // A connection that is just going is not answered anyway.
+        let client = self.clients.get(blocked.client)?;
+        let now = worker.now;
+        let context = Context::Toplevel;
+        let text = self.note_denied(now, &client, user, context, denied, command, args);
+        Some(CommandError::quoting(&[b"NOPERM ", &text]))
     }
 
     /// EXEC: all queued commands under all their stripes, as one record.
@@ -579,6 +664,13 @@ impl Node {
             let mark = reply.mark();
             let start_us = worker.now.mono_us;
             keys.db = session.db;
+            if !from_master && let Some(error) = self.refuse_queued(worker, session, command, &args)
+            {
+                self.stats.count_error(error.text());
+                bump(&worker.stats.commands[command.index].rejected, 1);
+                reply.error_bytes(error.bytes());
+                continue;
+            }
             let outcome =
                 self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true);
             let failed = outcome.is_err();
@@ -744,6 +836,7 @@ fn redacted<'a>(command: CommandRef, args: &Args<'a>) -> Vec<&'a [u8]> {
     const HIDDEN: &[u8] = b"(redacted)";
     let hide_from = match command.spec.name {
         "auth" => 1,
+        "acl|setuser" | "acl|getuser" | "acl|deluser" => 2,
         "hello" => args
             .iter()
             .position(|arg| arg.eq_ignore_ascii_case(b"auth"))

@@ -72,6 +72,10 @@ pub trait Host: Send + Sync {
     fn read_config_file(&self) -> Result<String, String>;
     /// Replaces the configuration file.
     fn write_config_file(&self, text: &str) -> Result<(), String>;
+    /// The text of the ACL file, or the operating system's reason.
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String>;
+    /// Replaces the ACL file: beside it, synced, renamed.
+    fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String>;
     /// Acts on changed directives (port, bind, loglevel …). An error takes the change back.
     fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String>;
     /// Facts for INFO.

@@ -6,6 +6,7 @@
 //! side: what the node needs of them it asks of a [`Host`], and other workers' connections are
 //! reached only through [`Mailbox`]es. See `ARCHITECTURE.md` for the way of a write.
 
+mod access;
 mod apply;
 mod block;
 mod client;
@@ -32,6 +33,7 @@ mod testkit;
 mod tests;
 mod worker;
 
+pub use access::{Access, UserCell, check_user_lines};
 pub use apply::StreamApplier;
 pub use block::{Blocked, Blocking};
 pub use client::{ClientInfo, ClientKind, ClientNames, Clients};

@@ -37,8 +37,8 @@ pub enum Message {
     },
     /// Commands that were held back may run again (end of CLIENT PAUSE).
     Resume,
-    /// The connection's user or password rules changed: check it again.
-    Deauthenticate {
+    /// The connection's user may have lost channels: end it if it listens to one of those.
+    CheckChannels {
         /// The connection.
         client: u64,
     },

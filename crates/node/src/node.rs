@@ -1,5 +1,6 @@
 //! The shared state of a data node.
 
+use crate::access::Access;
 use crate::block::Blocking;
 use crate::client::{ClientInfo, Clients};
 use crate::evict::Eviction;
@@ -93,6 +94,8 @@ pub struct NodeOptions {
 pub struct Node {
     /// All data.
     pub keyspace: Keyspace,
+    /// Users.
+    pub access: Access,
     /// All connections.
     pub clients: Clients,
     /// All subscriptions.
@@ -158,10 +161,12 @@ impl Node {
         } else {
             keyspace::StripeBy::Hash
         };
+        let access = Access::new(&options.config);
         let settings = derive_settings(options.config, 1 << 30);
         let started = now.unix().secs();
         Node {
             keyspace: Keyspace::new(databases, options.stripes, by),
+            access,
             clients: Clients::default(),
             pubsub: PubSub::default(),
             mailboxes: options.mailboxes,
@@ -298,6 +303,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,
         hll_sparse_max: usize::try_from(config.hll_sparse_max_bytes).unwrap_or(usize::MAX),
+        reads_every_key: true,
         sanitize: config.sanitize_dump_payload != SanitizeDumpPayload::No,
     };
     let policy = match config.maxmemory_policy {

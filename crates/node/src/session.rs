@@ -1,5 +1,6 @@
 //! One connection's state, owned by its worker.
 
+use crate::access::{Access, UserCell};
 use crate::client::ClientInfo;
 use crate::registry::CommandRef;
 use keyspace::WatchFlag;
@@ -54,7 +55,9 @@ pub struct Session {
     pub db: usize,
     /// RESP version.
     pub protocol: Protocol,
-    /// True once a password was given, or none is needed.
+    /// Whose connection it is.
+    pub user: Arc<UserCell>,
+    /// True once it has logged in, or needs not to; see [`crate::Node::must_authenticate`].
     pub authenticated: bool,
     /// MULTI in progress.
     pub multi: Option<Multi>,
@@ -81,13 +84,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh connection.
-    pub fn new(info: Arc<ClientInfo>, authenticated: bool) -> Session {
+    /// A fresh connection of the user `default`.
+    pub fn new(info: Arc<ClientInfo>, access: &Access) -> Session {
         Session {
             info,
             db: 0,
             protocol: Protocol::Resp2,
-            authenticated,
+            user: access.default_user(),
+            authenticated: access.is_open(),
             multi: None,
             watch: None,
             channels: BTreeSet::new(),

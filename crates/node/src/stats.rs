@@ -144,8 +144,14 @@ pub struct Stats {
     pub total_errors: AtomicU64,
     /// Errors in what the master sent.
     pub unexpected_errors: AtomicU64,
-    /// Wrong passwords.
+    /// Wrong names and passwords.
     pub auth_denied: AtomicU64,
+    /// Commands that users had no right to.
+    pub command_denied: AtomicU64,
+    /// Keys that users had no right to.
+    pub key_denied: AtomicU64,
+    /// Channels that users had no right to.
+    pub channel_denied: AtomicU64,
     /// Error replies by their first word.
     pub errors: Mutex<BTreeMap<String, u64>>,
     /// Operations per second and bytes, sampled ten times a second.
@@ -170,6 +176,9 @@ impl Stats {
             total_errors: AtomicU64::new(0),
             unexpected_errors: AtomicU64::new(0),
             auth_denied: AtomicU64::new(0),
+            command_denied: AtomicU64::new(0),
+            key_denied: AtomicU64::new(0),
+            channel_denied: AtomicU64::new(0),
             errors: Mutex::new(BTreeMap::new()),
             rates: Mutex::new(Rates::default()),
         }
@@ -223,6 +232,9 @@ impl Stats {
             &self.total_errors,
             &self.unexpected_errors,
             &self.auth_denied,
+            &self.command_denied,
+            &self.key_denied,
+            &self.channel_denied,
         ] {
             counter.store(0, Relaxed);
         }

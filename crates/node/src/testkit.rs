@@ -14,6 +14,7 @@ use replication::{
     ConnId, JobId, Log, MasterSide, RdbFilter, ReplId, ReplicaLink, Transport, Watermarks,
 };
 use resp::{OwnedArgs, Protocol, Reply, ReplyParser, Value};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use stdx::{MonoMs, Prng};
@@ -33,6 +34,8 @@ pub struct Notes {
     pub calls: Vec<String>,
     /// The text of the configuration file.
     pub config_file: String,
+    /// ACL files by path.
+    pub acl_files: BTreeMap<String, Vec<u8>>,
 }
 
 struct FakeHost(Arc<Mutex<Notes>>);
@@ -74,6 +77,14 @@ impl Host for FakeHost {
     }
     fn write_config_file(&self, text: &str) -> Result<(), String> {
         lock(&self.0).config_file = text.to_string();
+        Ok(())
+    }
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        let files = &lock(&self.0).acl_files;
+        files.get(path).cloned().ok_or_else(|| "No such file or directory".into())
+    }
+    fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
+        lock(&self.0).acl_files.insert(path.into(), text.to_vec());
         Ok(())
     }
     fn config_changed(&self, _: &Config, _: &Config, names: &[&str]) -> Result<(), String> {
@@ -286,7 +297,7 @@ fn new_session(node: &Node) -> Session {
     let info = Arc::new(info);
     node.clients.add(&info);
     info.last_active.store(now, Relaxed);
-    Session::new(info, true)
+    Session::new(info, &node.access)
 }
 
 /// Bytes as readable text: line ends become blanks.

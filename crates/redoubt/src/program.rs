@@ -140,6 +140,9 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
     if let Some(module) = loaded.modules.first() {
         return Err(config::refuse_module(module).message(VERSION));
     }
+    // Tables of names are made from here on; all must hash alike.
+    structures::hash::set_seed(crate::server::random_seed());
+    node::check_user_lines(&loaded.users, &loaded.config).map_err(|error| refuse(&error))?;
     let dir = loaded.config.dir.to_str().into_owned();
     if !dir.is_empty()
         && let Err(error) = std::env::set_current_dir(&dir)

@@ -112,7 +112,11 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Source: redis 7.0 `sort.c:sortCommandGeneric`.
-    fn parse(args: &Args<'a>, may_store: bool) -> Result<Request<'a>, CommandError> {
+    fn parse(
+        args: &Args<'a>,
+        may_store: bool,
+        reads_every_key: bool,
+    ) -> Result<Request<'a>, CommandError> {
         let mut request = Request {
             by: None,
             unsorted: false,
@@ -140,10 +144,21 @@ impl<'a> Request<'a> {
                 b"by" if left >= 1 => {
                     let by = args.at(index + 1);
                     request.by = Some(by);
-                    request.unsorted |= !lookup::c_text(by).contains(&b'*');
+                    if !lookup::c_text(by).contains(&b'*') {
+                        request.unsorted = true;
+                    } else if !reads_every_key {
+                        return Err(CommandError::new(
+                            "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                        ));
+                    }
                     index += 1;
                 }
                 b"get" if left >= 1 => {
+                    if !reads_every_key {
+                        return Err(CommandError::new(
+                            "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                        ));
+                    }
                     request.get.push(args.at(index + 1));
                     index += 1;
                 }
@@ -178,7 +193,7 @@ struct Item {
 }
 
 fn sort(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, may_store: bool) -> CommandResult {
-    let (key, mut request) = (args.at(1), Request::parse(args, may_store)?);
+    let (key, mut request) = (args.at(1), Request::parse(args, may_store, ctx.env.reads_every_key)?);
     let (elements, is_set) = load(ctx, key, &request)?;
     if is_set && request.unsorted && request.store.is_some() {
         // What is stored must be the same everywhere, and a set has no order.

@@ -1,14 +1,14 @@
-//! LOLWUT, MODULE, and ACL WHOAMI: what this server says of itself where it has little to say.
+//! LOLWUT and MODULE: what this server says of itself where it has little to say.
 
 use super::REDIS_VERSION;
-use crate::{After, NodeCtx, NodeFn, lock};
+use crate::{After, NodeCtx, NodeFn};
 use commands::{Command, CommandError, CommandSpec, Flags, Group};
 use resp::Args;
 
 type Result = std::result::Result<After, CommandError>;
 
 /// The commands of this group.
-pub const TABLE: &[&Command<NodeFn>] = &[&ACL, &LOLWUT, &MODULE];
+pub const TABLE: &[&Command<NodeFn>] = &[&LOLWUT, &MODULE];
 
 /// LOLWUT [VERSION version [argument ...]]
 pub const LOLWUT: Command<NodeFn> = Command::new(
@@ -92,28 +92,6 @@ const MODULE_HELP: Command<NodeFn> = Command::new(
             "MODULE",
             &["LIST", "    Return a list of loaded modules: there are none."],
         );
-        Ok(After::Done)
-    },
-);
-
-/// ACL subcommand; all but WHOAMI are in [`super::later`].
-pub const ACL: Command<NodeFn> = Command::container(
-    CommandSpec::new("acl", -2, Group::Server)
-        .flags(Flags::SENTINEL)
-        .since("6.0.0")
-        .doc("Depends on subcommand.", "Shows and rules users."),
-    |_, _| Err(CommandError::arity("acl")),
-    &[&ACL_WHOAMI],
-);
-
-const ACL_WHOAMI: Command<NodeFn> = Command::new(
-    CommandSpec::new("acl|whoami", 2, Group::Server)
-        .flags(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::SENTINEL))
-        .since("6.0.0")
-        .doc("O(1)", "Tells which user the connection belongs to."),
-    |cx, _| {
-        let user = lock(&cx.session.info.names).user.clone();
-        cx.reply.text(&user);
         Ok(After::Done)
     },
 );

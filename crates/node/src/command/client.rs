@@ -208,7 +208,7 @@ struct KillFilter<'a> {
 
 impl<'a> KillFilter<'a> {
     /// Source: redis 7.4 `networking.c:parseClientFiltersOrReply`.
-    fn parse(args: &Args<'a>) -> std::result::Result<KillFilter<'a>, CommandError> {
+    fn parse(node: &Node, args: &Args<'a>) -> std::result::Result<KillFilter<'a>, CommandError> {
         let mut filter = KillFilter {
             id: None,
             kind: None,
@@ -226,13 +226,14 @@ impl<'a> KillFilter<'a> {
         }
         for at in (2..args.len()).step_by(2) {
             let value = args.get(at + 1).ok_or(CommandError::SYNTAX)?;
-            filter.option(args, at, value)?;
+            filter.option(node, args, at, value)?;
         }
         Ok(filter)
     }
 
     fn option(
         &mut self,
+        node: &Node,
         args: &Args<'a>,
         at: usize,
         value: &'a [u8],
@@ -249,8 +250,7 @@ impl<'a> KillFilter<'a> {
         } else if args.is(at, "laddr") {
             self.laddr = Some(value);
         } else if args.is(at, "user") {
-            // Until there are ACL users, there is one.
-            if value != b"default" {
+            if node.access.find(value).is_none() {
                 return Err(CommandError::quoting(&[b"ERR No such user '", value, b"'"]));
             }
             self.user = Some(value);
@@ -281,13 +281,13 @@ impl<'a> KillFilter<'a> {
             && self.kind.is_none_or(|kind| kind == client.kind())
             && self.addr.is_none_or(|addr| addr == client.addr.as_bytes())
             && self.laddr.is_none_or(|laddr| laddr == client.laddr.as_bytes())
-            && self.user.is_none_or(|user| user == lock(&client.names).user.as_bytes())
+            && self.user.is_none_or(|user| user == lock(&client.names).user)
             && self.max_age.is_none_or(|least| age >= least)
     }
 }
 
 fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    let filter = KillFilter::parse(args)?;
+    let filter = KillFilter::parse(cx.node, args)?;
     let (own, now) = (cx.session.id(), cx.worker.now.mono().0);
     let mut killed = 0;
     let mut after = After::Done;

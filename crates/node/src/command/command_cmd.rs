@@ -4,7 +4,7 @@ use crate::registry::registry;
 use crate::{After, CommandRef, NodeCtx, NodeFn};
 use commands::{
     AclCategories, Begin, Command, CommandError, CommandSpec, Find, Flags, Group, KeyFlags,
-    KeyList, KeySpec, keys_of,
+    KeyList, KeySpec, exact_flags, keys_of,
 };
 use resp::{Args, Reply};
 
@@ -286,7 +286,9 @@ const GETKEYSANDFLAGS: Command<NodeFn> = Command::new(
             cx.reply.bulk(args.at(at));
             simple_set(
                 cx.reply,
-                &names_of(KEY_FLAG_NAMES, |flag| exact_flags(command, &args, flags).contains(flag)),
+                &names_of(KEY_FLAG_NAMES, |flag| {
+                    exact_flags(command.spec, &args, flags).contains(flag)
+                }),
             );
         }
         Ok(After::Done)
@@ -315,20 +317,6 @@ fn keys_in(
     let keys = keys_of(command.spec, args).filter(|keys| !keys.is_empty());
     let keys = keys.ok_or(CommandError::new("ERR Invalid arguments specified for command"))?;
     Ok((command, keys))
-}
-
-/// What this call does with a key, where the table says that it depends on the arguments.
-/// Source: redis 7.0 `db.c:setGetKeys`.
-fn exact_flags(command: CommandRef, args: &Args<'_>, flags: KeyFlags) -> KeyFlags {
-    if !flags.contains(KeyFlags::VARIABLE_FLAGS) {
-        return flags.difference(KeyFlags::INCOMPLETE);
-    }
-    let reads = command.spec.name != "set" || (3..args.len()).any(|at| args.is(at, "get"));
-    if reads {
-        flags.difference(KeyFlags::VARIABLE_FLAGS)
-    } else {
-        KeyFlags::OW.union(KeyFlags::UPDATE)
-    }
 }
 
 // ---- DOCS --------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! AUTH, HELLO, PING, ECHO, SELECT, QUIT, RESET.
 
-use crate::{After, Node, NodeCtx, NodeFn, Session};
+use crate::{After, NodeCtx, NodeFn};
 use commands::{Command, CommandError, CommandSpec, Flags, Group};
 use resp::{Args, Protocol};
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,12 +110,8 @@ fn reset(cx: &mut NodeCtx<'_, '_>, _args: &Args<'_>) -> Result {
     cx.session.reply_mode = crate::ReplyMode::On;
     cx.session.info.no_evict.store(false, Relaxed);
     cx.session.info.no_touch.store(false, Relaxed);
-    cx.session.authenticated = !cx.node.needs_password();
-    {
-        let mut names = crate::lock(&cx.session.info.names);
-        names.name.clear();
-        names.user = "default".into();
-    }
+    cx.node.set_default_user(cx.session);
+    crate::lock(&cx.session.info.names).name.clear();
     cx.session.publish_state();
     cx.reply.simple("RESET");
     Ok(After::Done)
@@ -132,7 +128,7 @@ pub const AUTH: Command<NodeFn> = Command::new(
 fn auth(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let (user, password) = match args.len() {
         2 => {
-            if !cx.node.needs_password() {
+            if cx.node.access.default_user().rules().needs_no_password() {
                 return Err(CommandError::new(
                     "ERR AUTH <password> called without any password configured for the default user. \
                      Are you sure your configuration is correct?",
@@ -143,7 +139,7 @@ fn auth(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         3 => (args.at(1), args.at(2)),
         _ => return Err(CommandError::SYNTAX),
     };
-    cx.node.authenticate(cx.session, user, password)?;
+    cx.node.authenticate(cx.worker.now, cx.session, user, password, args.at(0))?;
     cx.reply.ok();
     Ok(After::Done)
 }
@@ -187,9 +183,9 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         }
     }
     if let Some((user, password)) = login {
-        cx.node.authenticate(cx.session, user, password)?;
+        cx.node.authenticate(cx.worker.now, cx.session, user, password, args.at(0))?;
     }
-    if !cx.session.authenticated {
+    if cx.node.must_authenticate(cx.session) {
         return Err(CommandError::new(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -238,39 +234,4 @@ pub(crate) fn valid_name(name: &[u8]) -> std::result::Result<String, CommandErro
         ));
     }
     Ok(String::from_utf8_lossy(name).into_owned())
-}
-
-impl Node {
-    /// True if the default user has a password.
-    pub fn needs_password(&self) -> bool {
-        !self.settings.load().config.requirepass.as_bytes().is_empty()
-    }
-
-    /// Checks a user and password. Until ACL users exist, there is `default` alone.
-    pub fn authenticate(
-        &self,
-        session: &mut Session,
-        user: &[u8],
-        password: &[u8],
-    ) -> std::result::Result<(), CommandError> {
-        let settings = self.settings.load();
-        let expected = settings.config.requirepass.as_bytes();
-        let right = user == b"default" && (expected.is_empty() || same_secret(expected, password));
-        if !right {
-            self.stats.auth_denied.fetch_add(1, Relaxed);
-            return Err(CommandError::new(
-                "WRONGPASS invalid username-password pair or user is disabled.",
-            ));
-        }
-        session.authenticated = true;
-        crate::lock(&session.info.names).user = "default".into();
-        Ok(())
-    }
-}
-
-/// Compares secrets in a time that does not tell how much of them is right: by their hashes.
-fn same_secret(a: &[u8], b: &[u8]) -> bool {
-    use sha2::Digest;
-    let (a, b) = (sha2::Sha256::digest(a), sha2::Sha256::digest(b));
-    a.iter().zip(b.iter()).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
 }

@@ -1,6 +1,7 @@
 //! The node's own commands: about connections, transactions, channels and the server itself.
 
 pub mod about;
+pub mod acl;
 pub mod client;
 pub mod command_cmd;
 pub mod connection;
@@ -35,6 +36,7 @@ pub const TABLES: &[&[&Command<NodeFn>]] = &[
     latency::TABLE,
     slowlog::TABLE,
     about::TABLE,
+    acl::TABLE,
 ];
 
 /// The version of Redis whose behaviour clients may expect.

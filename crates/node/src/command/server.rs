@@ -221,7 +221,7 @@ fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         }
     }
     if prepared.changes.iter().any(|change| change.directive.name == "requirepass") {
-        node.password_changed(cx.session, prepared.config.requirepass.as_bytes().is_empty());
+        node.access.set_default_password(prepared.config.requirepass.as_bytes());
     }
     node.set_config(prepared.config);
     let config = &node.settings.load().config;
@@ -292,7 +292,13 @@ impl Node {
     /// Writes the configuration in force into its file.
     pub fn rewrite_config(&self) -> std::result::Result<(), String> {
         let old = self.host.read_config_file()?;
-        let text = self.settings.load().config.rewritten(old.as_bytes(), &[]);
+        let config = &self.settings.load().config;
+        // With a file of their own, users have no place in this one.
+        let users = match config.aclfile.non_empty() {
+            Some(_) => Vec::new(),
+            None => self.access.lines(),
+        };
+        let text = config.rewritten(old.as_bytes(), &users);
         let text = String::from_utf8_lossy(&text).into_owned();
         match self.host.write_config_file(&text) {
             Ok(()) => {
@@ -303,14 +309,6 @@ impl Node {
                 self.host.log(3, &format!("CONFIG REWRITE failed: {why}"));
                 Err(format!("ERR Rewriting config file: {why}"))
             }
-        }
-    }
-
-    /// A password that is set or changed asks everybody else to authenticate only when they were
-    /// let in without one: Redis leaves connections that are authenticated alone.
-    fn password_changed(&self, session: &mut Session, removed: bool) {
-        if removed {
-            session.authenticated = true;
         }
     }
 

@@ -1,4 +1,4 @@
-//! MEMORY, LATENCY, SLOWLOG, LOLWUT, MODULE, ACL WHOAMI, and commands that are to come.
+//! MEMORY, LATENCY, SLOWLOG, LOLWUT, MODULE, and commands that are to come.
 
 use crate::testkit::Kit;
 use resp::Value;
@@ -170,7 +170,6 @@ fn what_is_not_here() {
         ("module load /x.so", "-ERR Redoubt does not load modules"),
         ("module unload foo", "-ERR Error unloading module: no such module with that name"),
         ("acl whoami", "$7 default"),
-        ("acl list", "-ERR ACL LIST is not supported yet"),
         ("acl foo", "-ERR unknown subcommand 'foo'. Try ACL HELP."),
         ("xadd s * a 1", "-ERR XADD is not supported yet"),
         ("eval \"return 1\" 0", "-ERR EVAL is not supported yet"),

@@ -321,7 +321,7 @@ impl EventLoop {
         ));
         node.clients.add(&info);
         node.stats.connections.fetch_add(1, Ordering::Relaxed);
-        let session = Session::new(info, !node.needs_password());
+        let session = Session::new(info, &node.access);
         let at = self.conns.insert(Conn::new(stream, session));
         self.by_client.insert(id, at);
         let registered = self.conns[at].stream.register(self.poll.registry(), Token(at));
@@ -424,9 +424,15 @@ impl EventLoop {
                     }
                 }
                 Message::Resume => self.resume(),
-                Message::Deauthenticate { client } => {
-                    if let Some(&at) = self.by_client.get(&client) {
-                        self.conns[at].session.authenticated = false;
+                Message::CheckChannels { client } => {
+                    if let Some(&at) = self.by_client.get(&client)
+                        && !self.shared.node.may_listen_on(&self.conns[at].session)
+                    {
+                        let conn = &mut self.conns[at];
+                        conn.closing = true;
+                        if conn.pending_output() == 0 {
+                            self.close(at);
+                        }
                     }
                 }
                 Message::PumpReplicas => pump = true,
@@ -638,7 +644,8 @@ fn refusal(node: &Node, config: &config::Config, peer: Option<SocketAddr>) -> Op
         return Some("-ERR max number of clients reached\r\n");
     }
     let stranger = peer.is_some_and(|peer| !addr::plain_ip(peer.ip()).is_loopback());
-    if config.protected_mode && config.requirepass.as_bytes().is_empty() && stranger {
+    let without_password = || node.access.default_user().rules().needs_no_password();
+    if config.protected_mode && stranger && without_password() {
         return Some(
             "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
              for the default user. In this mode connections are only accepted from the loopback interface. If you \

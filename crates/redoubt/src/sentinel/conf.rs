@@ -2,7 +2,7 @@
 
 use super::{Refusal, note};
 use crate::server::config_file::ConfigFile;
-use config::{Config, Loaded, SourceLine};
+use config::{Config, Loaded};
 use rustix::fs::{Access, access};
 use sentinel::SentinelConf;
 use std::net::IpAddr;
@@ -122,41 +122,17 @@ pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
     if config.tls_port != 0 || config.tls_replication {
         return Err(refusal("TLS is not supported yet; take `tls-port` and `tls-replication` out"));
     }
-    if config.aclfile.non_empty().is_some() {
-        return Err(refusal("`aclfile` is not supported yet; use `requirepass`"));
-    }
     if let Some(line) = loaded.renames.first() {
         return Err(refusal(&format!(
             "`rename-command` is not supported yet, line '{}'",
             line.text.to_str()
         )));
     }
-    match loaded.users.iter().find(|user| !says_nothing_new(user, config)) {
-        None => Ok(()),
-        // The line may hold a password: only its number is shown.
-        Some(user) => Err(refusal(&format!(
-            "ACL users are not supported yet, and line {} gives one other rights than `requirepass` does",
-            user.number
-        ))),
-    }
+    Ok(())
 }
 
 fn refusal(why: &str) -> Refusal {
     Refusal::Log(format!("Fatal error: {why}."))
-}
-
-/// True for the `user default` line that redis-sentinel writes into its file: all rights, and the
-/// password of `requirepass`.
-fn says_nothing_new(user: &SourceLine, config: &Config) -> bool {
-    use sha2::Digest;
-    let password = config.requirepass.as_bytes();
-    let hash: String = sha2::Sha256::digest(password).iter().map(|b| format!("{b:02x}")).collect();
-    user.words.get(1).is_some_and(|name| name == b"default")
-        && user.words.iter().skip(2).all(|rule| match rule.as_slice() {
-            b"on" | b"sanitize-payload" | b"~*" | b"&*" | b"+@all" => true,
-            b"nopass" => password.is_empty(),
-            rule => !password.is_empty() && rule.strip_prefix(b"#") == Some(hash.as_bytes()),
-        })
 }
 
 /// Directives of a data server mean nothing here. Left in force they would only mislead.
@@ -185,7 +161,7 @@ pub fn source_address(config: &Config) -> Result<Option<IpAddr>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read, says_nothing_new};
+    use super::read;
     use crate::server::config_file;
 
     /// Loads a file and options as a start does; returns the ordinary result or the error's text.
@@ -219,23 +195,5 @@ mod tests {
         assert!(start("again", file, "SENTINEL \"Monitor\" \"m\" 127.0.0.1 6379 2").is_ok());
         let error = start("other", file, "sentinel monitor m 127.0.0.1 6380 2").unwrap_err();
         assert!(error.contains("Duplicate master name."), "{error}");
-    }
-
-    #[test]
-    fn user_lines_of_redis_sentinel_are_understood_or_refused() {
-        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // 'secret'
-        let fits = |text: &str| {
-            let loaded = config_file::load(text.as_bytes(), true).expect(text);
-            loaded.users.iter().all(|user| says_nothing_new(user, &loaded.config))
-        };
-        assert!(fits("user default on nopass ~* &* +@all"));
-        assert!(fits("user default on nopass sanitize-payload ~* &* +@all"));
-        assert!(fits(&format!("requirepass secret\nuser default on #{hash} ~* &* +@all")));
-        assert!(!fits(&format!("user default on #{hash} ~* &* +@all")));
-        assert!(!fits("requirepass secret\nuser default on nopass ~* &* +@all"));
-        assert!(!fits(&format!("requirepass other\nuser default on #{hash} ~* &* +@all")));
-        assert!(!fits("user default on nopass ~* &* +@read"));
-        assert!(!fits("user default off"));
-        assert!(!fits("user somebody on nopass ~* &* +@all"));
     }
 }

@@ -156,6 +156,14 @@ impl Host for SentinelHost {
         no_data()
     }
 
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.process.read_acl_file(path)
+    }
+
+    fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
+        self.process.write_acl_file(path, text)
+    }
+
     fn config_changed(&self, _old: &Config, _new: &Config, _names: &[&str]) -> Result<(), String> {
         no_data()
     }

@@ -119,6 +119,7 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     let machine = sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
     let brain = Arc::new(Brain::new(machine, Arc::clone(&node), Arc::clone(&driver_waker)));
     node.become_sentinel(Box::new(brain::Mode(Arc::clone(&brain))));
+    node.load_users_at_start(&loaded.users)?;
     disk.spawn(news_sender.clone(), Arc::clone(&driver_waker))?;
     host::spawn_signals(ending, news_sender.clone(), Arc::clone(&driver_waker))?;
     let source = conf::source_address(&config)?;

@@ -207,9 +207,19 @@ impl Host for ProcessHost {
     fn write_config_file(&self, text: &str) -> Result<(), String> {
         let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
         let config = &self.0.shared().node.settings.load().config;
-        let secret =
-            !config.requirepass.as_bytes().is_empty() || !config.masterauth.as_bytes().is_empty();
+        let secret = !config.requirepass.as_bytes().is_empty()
+            || !config.masterauth.as_bytes().is_empty()
+            || text.lines().any(|line| line.starts_with("user ") && line.contains(" #"));
         config_file::replace(path, text.as_bytes(), secret).map_err(|error| error.to_string())
+    }
+
+    fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|error| sys::reason(&error))
+    }
+
+    fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
+        let path = std::path::Path::new(path);
+        config_file::replace(path, text, true).map_err(|error| sys::reason(&error))
     }
 
     fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String> {

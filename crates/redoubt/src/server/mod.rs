@@ -48,6 +48,7 @@ pub fn run(loaded: Loaded, file: ConfigFile) -> ExitCode {
 fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     let started = Instant::now();
     refuse_unsupported(&loaded)?;
+    let users = loaded.users;
     let mut config = loaded.config;
     greet(&file);
     raise_limits(&mut config);
@@ -73,7 +74,6 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
 
     let seed = random_seed();
     let mut prng = Prng::new(seed);
-    structures::hash::set_seed(random_seed());
     let (snapshot_jobs, snapshot_queue) = channel();
     let (trash, trash_queue) = channel();
     let tools = Arc::new(Tools::new(file, snapshot_jobs, trash, Arc::clone(&link_waker), started));
@@ -121,6 +121,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     announce_mode(&config, "standalone");
     crate::log::write(NOTICE, "Server initialized");
 
+    node.load_users_at_start(&users)?;
     let restored = load_data(&node, &config)?;
     let stream_db = restored.as_ref().map_or(0, |restored| restored.stream_db as usize);
     follow_configured_master(&node, &config, restored);
@@ -173,12 +174,6 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
             "Fatal error: `rename-command` is not supported yet (line {}); a command that you meant to hide would stay.",
             line.number
         ));
-    }
-    if !loaded.users.is_empty() || config.aclfile.non_empty().is_some() {
-        return Err(
-            "Fatal error: ACL users (`user`, `aclfile`) are not supported yet; use `requirepass`."
-                .into(),
-        );
     }
     if config.appendonly {
         return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());

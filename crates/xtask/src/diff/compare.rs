@@ -21,6 +21,11 @@ pub enum Compare {
     Kind,
     /// COMMAND INFO.
     CommandInfo,
+    /// Users: without what 7.2 shows otherwise than 7.0 (the order of command rules, and
+    /// `sanitize-payload`); what the rules mean is compared by ACL DRYRUN.
+    Users,
+    /// ACL LOG: without times, numbers of entries and lines of clients.
+    AclLog,
     /// EXEC: rule and words of each queued command.
     Exec(Vec<(Compare, Vec<Vec<u8>>)>),
 }
@@ -38,6 +43,8 @@ impl Compare {
             "ttlms" => Compare::Within(2000),
             "kind" => Compare::Kind,
             "cmdinfo" => Compare::CommandInfo,
+            "users" => Compare::Users,
+            "acllog" => Compare::AclLog,
             _ => return None,
         })
     }
@@ -64,6 +71,8 @@ impl Compare {
             },
             Compare::Kind => same_kind(a, b),
             Compare::CommandInfo => sort_words(a.clone()) == sort_words(b.clone()),
+            Compare::Users => users(a) == users(b),
+            Compare::AclLog => incidents(a) == incidents(b),
             Compare::Exec(rules) => match (a, b) {
                 (Value::Array(a), Value::Array(b)) => {
                     a.len() == b.len()
@@ -100,6 +109,8 @@ impl Compare {
                 _ => value.clone(),
             },
             Compare::CommandInfo => sort_words(value.clone()),
+            Compare::Users => users(value),
+            Compare::AclLog => incidents(value),
             _ => value.clone(),
         }
     }
@@ -200,6 +211,60 @@ fn sort_words(value: Value) -> Value {
         Value::Array(items) => Value::Array(inner(items)),
         Value::Set(items) => Value::Set(inner(items)),
         other => other,
+    }
+}
+
+/// The reply of ACL LIST or ACL GETUSER, as far as all versions agree.
+fn users(value: &Value) -> Value {
+    let all = |items: &[Value]| {
+        let is_default = |item: &&Value| matches!(item, Value::Bulk(text) | Value::Simple(text) if text == b"sanitize-payload");
+        items.iter().filter(|item| !is_default(item)).map(users).collect()
+    };
+    match value {
+        Value::Array(items) => Value::Array(all(items)),
+        Value::Set(items) => Value::Set(all(items)),
+        Value::Map(pairs) => {
+            Value::Map(pairs.iter().map(|(key, item)| (key.clone(), users(item))).collect())
+        }
+        Value::Bulk(text) => Value::Bulk(without_command_rules(text)),
+        other => other.clone(),
+    }
+}
+
+fn without_command_rules(text: &[u8]) -> Vec<u8> {
+    let mut words: Vec<&[u8]> = Vec::new();
+    for word in text.split(|byte| *byte == b' ') {
+        let bare = word.strip_suffix(b")").unwrap_or(word);
+        let is_rule = matches!(bare, [b'+' | b'-', ..]) && bare != b"+@all" && bare != b"-@all";
+        if is_rule {
+            words.push(&word[bare.len()..]);
+        } else if word != b"sanitize-payload" {
+            words.push(word);
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    // The parenthesis stood at the last rule.
+    words.join(&b' ').split(|byte| *byte == b' ').fold(Vec::new(), |mut all, word| {
+        if word != b")" && !all.is_empty() {
+            all.push(b' ');
+        }
+        all.extend_from_slice(word);
+        all
+    })
+}
+
+/// The entries of ACL LOG, as far as they don't depend on the clock and the version.
+fn incidents(value: &Value) -> Value {
+    const KEPT: [&[u8]; 5] = [b"count", b"reason", b"context", b"object", b"username"];
+    let entries = value.elements().unwrap_or_default().iter().map(|entry| {
+        let kept = pairs(entry)
+            .into_iter()
+            .filter(|(name, _)| name.bytes().is_some_and(|name| KEPT.contains(&name)));
+        Value::Array(kept.flat_map(|(name, item)| [name, item]).collect())
+    });
+    match value {
+        Value::Array(_) => Value::Array(entries.collect()),
+        other => other.clone(),
     }
 }
 

@@ -189,6 +189,7 @@ impl Run {
                 0..75 => self.batch()?,
                 75..82 => self.transaction()?,
                 82..84 => self.with_keyspace_events()?,
+                84..87 => self.as_restricted_user()?,
                 _ => self.scene()?,
             }
             if self.session.sent >= next_digest {
@@ -266,6 +267,51 @@ impl Run {
         // A SELECT that was queued and then discarded was not carried out: begin anew from a known place.
         let db = self.session.db.clone();
         self.session.pipeline(&[Step::exact(&[&b"SELECT"[..], &db])])
+    }
+
+    /// A batch on a connection of a user with random rights.
+    fn as_restricted_user(&mut self) -> Result<()> {
+        const RIGHTS: [&[&str]; 7] = [
+            &["+@all", "~s:*", "%R~l:*", "%W~h:*", "&news*"],
+            &["+@read", "~*", "&*"],
+            &["+@all", "-@dangerous", "-@blocking", "%R~*", "~[tz]:*"],
+            &["+@all", "-set", "-@list", "~*", "(+@list %R~l:*)", "(+set %W~s:*)"],
+            &["+@write", "+@transaction", "~*:1*"],
+            &["+@fast", "-@write", "+select|0", "~*"],
+            &["+@keyspace", "+@string", "+config|get", "~?:[1-6]"],
+        ];
+        let rights = RIGHTS[self.random.rng.below(RIGHTS.len() as u64) as usize];
+        let mut rules = vec!["ACL", "SETUSER", "restricted", "reset", "on", ">secret"];
+        rules.extend(rights);
+        if self.random.rng.chance(30) {
+            rules.push("+multi");
+        }
+        self.session.check(&rules, Compare::Exact)?;
+        let mut pair = self.session.second_pair()?;
+        let db = self.session.db.clone();
+        let mut steps = vec![
+            Step::exact(&["AUTH", "restricted", "wrong"]),
+            Step::exact(&["AUTH", "restricted", "secret"]),
+        ];
+        // What shuts the mouth of a connection, or changes more than the data, has scenes of its own.
+        let apart = |step: &Step| {
+            let name = step.args[0].to_ascii_lowercase();
+            ["client", "hello", "select", "swapdb", "subscribe", "psubscribe", "debug"]
+                .iter()
+                .any(|word| word.as_bytes() == name)
+        };
+        steps.extend((0..30).map(|_| self.step()).filter(|step| !apart(step)));
+        self.session.db = db;
+        for step in &steps {
+            let replies = [pair[0].call(&step.args)?, pair[1].call(&step.args)?];
+            self.session.sent += 1;
+            if !self.session.expect(&step.args, step.compare.clone(), &replies[0], &replies[1]) {
+                return Ok(());
+            }
+        }
+        self.session.check(&["ACL", "LOG"], Compare::AclLog)?;
+        self.session.check(&["ACL", "LOG", "RESET"], Compare::Exact)?;
+        Ok(())
     }
 
     /// A batch under notify-keyspace-events: the events must be equal too.

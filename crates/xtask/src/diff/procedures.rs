@@ -41,6 +41,7 @@ pub const SCENES: &[(u64, &str, Scene)] = &[
     (2, "DEBUG RELOAD", reload),
     (2, "MONITOR", monitor),
     (3, "QUIT", quit),
+    (4, "a user's rights change", changed_rights),
 ];
 
 /// Each server must understand the other's DUMP, and hold the same value afterwards.
@@ -474,6 +475,59 @@ fn quit(session: &mut Session, _: &mut Gen) -> Result<()> {
         if second.read_or_eof()?.is_none() {
             seen.push(Value::Simple(b"(closed)".to_vec()));
         }
+        Ok(seen)
+    })
+}
+
+/// What becomes of a connection when its user loses rights, or goes.
+fn changed_rights(session: &mut Session, random: &mut Gen) -> Result<()> {
+    let change: &[&[u8]] = match random.rng.below(6) {
+        0 => &[b"ACL", b"DELUSER", b"changing"],
+        1 => &[b"ACL", b"SETUSER", b"changing", b"resetchannels"],
+        2 => &[b"ACL", b"SETUSER", b"changing", b"resetchannels", b"&news*", b"&x"],
+        3 => &[b"ACL", b"SETUSER", b"changing", b"off", b"-get", b"resetpass"],
+        4 => &[b"CLIENT", b"KILL", b"USER", b"changing"],
+        _ => &[b"ACL", b"SETUSER", b"changing", b"-@all", b"&other"],
+    };
+    let subscribe: &[&[u8]] = match random.rng.below(3) {
+        0 => &[b"SUBSCRIBE", b"news.a"],
+        1 => &[b"PSUBSCRIBE", b"news*"],
+        _ => &[b"PING"],
+    };
+    let queued = random.rng.chance(30) && subscribe == [b"PING"];
+    let mut label: Vec<&[u8]> = vec![b"(changed rights)"];
+    label.extend(change);
+    same_on_second(session, &label, |main, second| {
+        main.expect_ok(&[
+            "ACL", "SETUSER", "changing", "reset", "on", "nopass", "+@all", "~*", "&news*",
+        ])?;
+        let mut seen = vec![second.call(&["AUTH", "changing", ""])?, second.call(subscribe)?];
+        if queued {
+            seen.push(second.call(&["MULTI"])?);
+            seen.push(second.call(&["GET", "s:1"])?);
+            seen.push(second.call(&["ACL", "WHOAMI"])?);
+        }
+        seen.push(main.call(change)?);
+        // Connections are ended soon, but not always before the reply.
+        std::thread::sleep(Duration::from_millis(20));
+        second.push(&[if queued { "EXEC" } else { "PING" }]);
+        let alive = second.flush().is_ok()
+            && second.read_or_eof().is_ok_and(|reply| {
+                let some = reply.is_some();
+                // What is forbidden is told in other words since 7.2.
+                seen.extend(reply.map(|reply| match reply {
+                    Value::Error(text) if text.starts_with(b"NOPERM") => {
+                        Value::Error(b"NOPERM".to_vec())
+                    }
+                    other => other,
+                }));
+                some
+            });
+        if !alive {
+            seen.push(Value::Simple(b"(closed)".to_vec()));
+        }
+        main.call(&["ACL", "DELUSER", "changing"])?;
+        main.call(&["ACL", "LOG", "RESET"])?;
         Ok(seen)
     })
 }

@@ -286,6 +286,13 @@ impl Session {
             for (name, value) in super::INITIAL_CONFIG {
                 client.expect_ok(&["CONFIG", "SET", name, value])?;
             }
+            let users = client.call(&["ACL", "USERS"])?;
+            for user in users.elements().unwrap_or_default().iter().filter_map(Value::bytes) {
+                if user != b"default" {
+                    client.call(&[&b"ACL"[..], b"DELUSER", user])?;
+                }
+            }
+            client.expect_ok(&["ACL", "LOG", "RESET"])?;
             client.expect_ok(&["HELLO", if self.proto == 3 { "3" } else { "2" }])?;
         }
         self.db = b"0".to_vec();

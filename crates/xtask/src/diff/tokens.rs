@@ -84,6 +84,8 @@ const TOKENS: &[(&str, Token)] = &[
     // Names.
     ("ch", |draw| draw.one_of(&["news", "news.a", "x", "__sentinel__:hello", "c\u{0}h"])),
     ("cmd", |draw| draw.one_of(COMMAND_NAMES)),
+    ("usr", |draw| draw.one_of(&["u:1", "u:2", "u:3", "u:4"])),
+    ("rule", Gen::acl_rule),
     ("cfg", |draw| draw.one_of(CONFIG_NAMES)),
     ("junk", Gen::junk),
 ];
@@ -138,6 +140,126 @@ const COMMAND_NAMES: &[&str] = &[
     "nosuchcommand",
 ];
 
+const ACL_COMMANDS: &[&str] = &[
+    "get",
+    "set",
+    "SET",
+    "mget",
+    "del",
+    "exists",
+    "lpush",
+    "lrange",
+    "hset",
+    "hgetall",
+    "zadd",
+    "zunionstore",
+    "sadd",
+    "sinterstore",
+    "copy",
+    "rename",
+    "getex",
+    "append",
+    "incr",
+    "publish",
+    "subscribe",
+    "psubscribe",
+    "select",
+    "select|0",
+    "ping",
+    "multi",
+    "exec",
+    "config",
+    "config|get",
+    "config|set",
+    "CONFIG|Get",
+    "object",
+    "object|encoding",
+    "client",
+    "client|id",
+    "client|foo",
+    "nosuch",
+    "get|a",
+    "get|",
+    "config|get|x",
+    "scan",
+    "keys",
+    "swapdb",
+    "flushall",
+    "acl|whoami",
+    "memory|usage",
+    "auth",
+    "",
+];
+
+const ACL_CATEGORIES: &[&str] = &[
+    "all",
+    "all",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "keyspace",
+    "Read",
+    "nosuch",
+];
+
+const ACL_PATTERNS: &[&str] =
+    &["s:*", "l:*", "h:*", "[tz]:*", "*", "s:1", "?:1*", "*:2", "a b", "", "\\s:[^1]", "missing"];
+
+const ACL_HASHES: &[&str] = &[
+    "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
+    "CA978112CA1BBDCAFAC231B39A23DC4DA786EFF8147C4E72B9807785AFEE48BB",
+    "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48b",
+    "",
+];
+
+const ACL_SELECTORS: &[&str] = &[
+    ")",
+    "+get ~s:*)",
+    "+@read %R~*)",
+    "+@all allkeys -@dangerous)",
+    "on)",
+    "+set ~s:1",
+    "%W~l:* +@list &x)",
+    "~\"a b\")",
+    "+publish &news*)",
+    "+@write ~[hz]:* -del)",
+];
+
+const ACL_WORDS: &[&str] = &[
+    "on",
+    "on",
+    "off",
+    "nopass",
+    "nopass",
+    "resetpass",
+    "allkeys",
+    "resetkeys",
+    "allchannels",
+    "resetchannels",
+    "allcommands",
+    "nocommands",
+    "reset",
+    "clearselectors",
+    "sanitize-payload",
+    "skip-sanitize-payload",
+    "ON",
+    "bogus",
+    "",
+    ")",
+];
+
 const CONFIG_NAMES: &[&str] = &[
     "hash-max-listpack-entries",
     "hash-max-listpack-value",
@@ -184,6 +306,23 @@ impl Gen {
     /// One of several texts.
     pub fn one_of(&mut self, texts: &[&str]) -> Vec<u8> {
         texts[self.rng.below(texts.len() as u64) as usize].as_bytes().to_vec()
+    }
+
+    /// A rule of ACL SETUSER.
+    fn acl_rule(&mut self) -> Vec<u8> {
+        let (head, rest): (&[&str], &[&str]) = match self.rng.below(100) {
+            0..22 => (&["+", "-"], ACL_COMMANDS),
+            22..40 => (&["+@", "-@"], ACL_CATEGORIES),
+            40..60 => (&["~", "~", "%R~", "%W~", "%RW~", "%rw~", "%X~"], ACL_PATTERNS),
+            60..70 => (&["&"], &["news", "news*", "*", "x", "__*", "?"]),
+            70..78 => (&[">", ">", "<"], &["a", "b", ""]),
+            78..80 => (&["#", "!"], ACL_HASHES),
+            80..86 => (&["("], ACL_SELECTORS),
+            _ => (&[""], ACL_WORDS),
+        };
+        let mut rule = self.one_of(head);
+        rule.extend(self.one_of(rest));
+        rule
     }
 
     fn pool_key(&mut self, kind: u8, size: u64) -> Vec<u8> {

@@ -90,9 +90,9 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         ("instantaneous_eventloop_cycles_per_sec", cycles),
         ("instantaneous_eventloop_duration_usec", cycle_usec.checked_div(cycles).unwrap_or(0)),
         ("acl_access_denied_auth", stats.auth_denied.load(Relaxed)),
-        ("acl_access_denied_cmd", 0),
-        ("acl_access_denied_key", 0),
-        ("acl_access_denied_channel", 0),
+        ("acl_access_denied_cmd", stats.command_denied.load(Relaxed)),
+        ("acl_access_denied_key", stats.key_denied.load(Relaxed)),
+        ("acl_access_denied_channel", stats.channel_denied.load(Relaxed)),
     ]);
 }
 

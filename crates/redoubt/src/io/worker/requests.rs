@@ -34,7 +34,7 @@ impl Ahead {
         conn: &mut Conn,
         bytes: &[u8],
     ) -> Result<(), ProtocolError> {
-        let authenticated = conn.session.authenticated;
+        let authenticated = !node.must_authenticate(&conn.session);
         let limits = Limits { bulk_max: worker.settings.config.proto_max_bulk_len, authenticated };
         let most = if authenticated { AHEAD } else { 1 };
         conn.decoder.decode_ahead(bytes, &limits, most, &mut self.batch)?;
