@@ -8,7 +8,7 @@ import re
 import sys
 import time
 
-from harness import World, Writer, wait_until
+from harness import RUNS, World, Writer, wait_until
 
 
 def clock(line):
@@ -29,6 +29,7 @@ def odown_to_switch(sentinel, mark):
 
 class Scene:
     def __init__(self, world, kind, name):
+        self.name = name
         self.kill_leader = name.startswith("leader-killed")
         down_after = 5000 if self.kill_leader else int(name.split("-")[1])
         lines = []
@@ -63,11 +64,19 @@ class Scene:
         self.figures["outages"].append(round(writer.longest_gap(killed - 1), 4))
         elections = sum(s.log_since(mark).count("+elected-leader") for s, mark in marks.items())
         self.figures["failovers"].append(elections)
+        if elections != 1 and not self.kill_leader:
+            self.keep_logs()
         for sentinel, mark in marks.items():
             took = odown_to_switch(sentinel, mark)
             if took is not None:
                 self.figures["switches"].append(round(took, 4))
         self.figures["returns"].append(self.bring_back(old, new))
+
+    def keep_logs(self):
+        """What the nodes wrote in a run that did not go as it should."""
+        path = RUNS / f"failover-{self.name}-run{len(self.figures['failovers'])}.log"
+        path.write_text(self.world.logs())
+        print(f"see {path}", file=sys.stderr)
 
     def kill_a_leader(self, marks):
         """Kills the sentinel that was elected, as soon as it says so."""

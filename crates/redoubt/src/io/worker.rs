@@ -12,6 +12,7 @@ use super::conn::{Conn, Flush};
 use super::listen::Listener;
 use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
+use super::sys;
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use node::{ClientInfo, Message, Next, Node, ReplicaTask, Session, Worker};
@@ -152,6 +153,7 @@ impl EventLoop {
 
     /// Runs until the process ends.
     pub fn run(mut self) {
+        sys::ask_for_short_slices();
         let mut events = Events::with_capacity(1024);
         loop {
             let timeout = self.timeout();
