@@ -359,7 +359,8 @@ impl Node {
                     continue;
                 };
                 let WaitFor::Keys { command, args, block, mask } = &blocked.what else { continue };
-                if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group)
+                if !keys.held().mask().covers(*mask)
+                    || !(block.on_removal || right_type(keys, &key, command.spec.group))
                 {
                     continue;
                 }
@@ -390,6 +391,7 @@ fn right_type(keys: &mut Keys<'_>, key: &[u8], group: Group) -> bool {
     match keys.peek(key).map(structures::Entry::value) {
         Some(structures::ValueRef::List(_)) => group == Group::List,
         Some(structures::ValueRef::Zset(_)) => group == Group::SortedSet,
+        Some(structures::ValueRef::Stream(_)) => group == Group::Stream,
         _ => false,
     }
 }

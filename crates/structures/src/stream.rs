@@ -363,6 +363,25 @@ impl Stream {
         self.0.nodes.iter().map(|(key, node)| (*key, &node.0))
     }
 
+    /// How many nodes Redis's radix tree has over these keys (XINFO STREAM): one for each run of
+    /// bytes without a branch, one for each branch, and one for each end.
+    pub fn radix_nodes(&self) -> usize {
+        fn count(keys: &[[u8; 16]], from: usize) -> usize {
+            let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return 1 };
+            // The keys are sorted: what the outer ones share, all share.
+            let shared = (from..16).take_while(|&at| first[at] == last[at]).count();
+            let at = from + shared;
+            let run = usize::from(shared > 0);
+            if at == 16 {
+                return run + 1;
+            }
+            let below = keys.chunk_by(|a, b| a[at] == b[at]).map(|keys| count(keys, at + 1));
+            run + 1 + below.sum::<usize>()
+        }
+        let keys: Vec<[u8; 16]> = self.0.nodes.keys().map(|key| key.to_be_bytes()).collect();
+        count(&keys, 0)
+    }
+
     /// Appends a node that was read from a file or peer.
     ///
     /// # Errors

@@ -8,9 +8,17 @@ pub mod generic;
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
 /// The tables of all families.
-pub const TABLES: &[&[&Command<DataFn>]] =
-    &[string::TABLE, generic::TABLE, hash::TABLE, list::TABLE, set::TABLE, zset::TABLE];
+pub const TABLES: &[&[&Command<DataFn>]] = &[
+    string::TABLE,
+    generic::TABLE,
+    hash::TABLE,
+    list::TABLE,
+    set::TABLE,
+    zset::TABLE,
+    stream::TABLE,
+];

@@ -35,25 +35,6 @@ const BITS_GEO_SORT: &[&str] = &[
     "sort_ro",
 ];
 
-/// Streams.
-const STREAMS: &[&str] = &[
-    "xack",
-    "xadd",
-    "xautoclaim",
-    "xclaim",
-    "xdel",
-    "xgroup",
-    "xinfo",
-    "xlen",
-    "xpending",
-    "xrange",
-    "xread",
-    "xreadgroup",
-    "xrevrange",
-    "xsetid",
-    "xtrim",
-];
-
 /// Scripts and functions.
 const SCRIPTS: &[&str] =
     &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro", "function", "script"];
@@ -94,7 +75,7 @@ const OTHERS: &[&str] = &[
     "waitaof",
 ];
 
-const TABLES: &[&[&str]] = &[BITS_GEO_SORT, STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
+const TABLES: &[&[&str]] = &[BITS_GEO_SORT, SCRIPTS, HASH_FIELD_TTL, OTHERS];
 
 /// Commands that a Redis without cluster support refuses.
 const CLUSTER: &[&str] = &["asking", "cluster", "readonly", "readwrite"];
