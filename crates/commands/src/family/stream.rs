@@ -91,5 +91,7 @@ fn group_id_effect(key: &[u8], name: &[u8], group: &StreamGroup) -> OwnedArgs {
     ])
 }
 
+pub use read::no_group_to_read;
+
 #[cfg(test)]
 mod tests;

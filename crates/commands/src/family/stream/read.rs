@@ -195,6 +195,17 @@ fn with_ids(args: &Args<'_>, request: &Request<'_>, ids: &[StreamId]) -> OwnedAr
     OwnedArgs::from_parts(&parts)
 }
 
+/// XREADGROUP's error for a key or group that is not there.
+pub fn no_group_to_read(key: &[u8], group: &[u8]) -> CommandError {
+    CommandError::quoting(&[
+        b"NOGROUP No such key '",
+        key,
+        b"' or consumer group '",
+        group,
+        b"' in XREADGROUP with GROUP option",
+    ])
+}
+
 /// The ID behind which stream `n` is read; the highest one stands for `>`.
 fn start_id(
     ctx: &mut Ctx<'_, '_>,
@@ -207,13 +218,7 @@ fn start_id(
     if let Some((group, _)) = request.group
         && stream.is_none_or(|stream| stream.group(group).is_none())
     {
-        return Err(CommandError::quoting(&[
-            b"NOGROUP No such key '",
-            key,
-            b"' or consumer group '",
-            group,
-            b"' in XREADGROUP with GROUP option",
-        ]));
+        return Err(no_group_to_read(key, group));
     }
     match args.at(request.id_at(n)) {
         b"$" if request.group.is_some() => Err(CommandError::new(
