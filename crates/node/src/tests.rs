@@ -6,3 +6,4 @@ mod command_table;
 mod debug;
 mod info;
 mod reports;
+mod streams;

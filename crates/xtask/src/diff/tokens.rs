@@ -65,6 +65,10 @@ const TOKENS: &[(&str, Token)] = &[
     // Streams.
     ("xnew", Gen::next_stream_id),
     ("xid", Gen::stream_id),
+    ("xtop", |draw| {
+        draw.stream_ms += 1;
+        format!("{}-{}", draw.stream_ms, draw.rng.below(3)).into_bytes()
+    }),
     ("dollar", |_| b"$".to_vec()),
     ("xstart", Gen::stream_bound),
     ("xend", Gen::stream_bound),
