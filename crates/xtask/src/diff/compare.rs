@@ -180,7 +180,7 @@ fn stream_facts(value: &Value) -> Value {
     let kept = pairs.iter().filter(|(key, value)| {
         let time =
             ["idle", "inactive", "seen-time", "active-time"].iter().any(|name| is(key, name));
-        !time && !(is(key, "consumers") && matches!(value, Value::Int(_)))
+        !(time || is(key, "consumers") && matches!(value, Value::Int(_)))
     });
     Value::Map(kept.map(|(key, value)| (key.clone(), stream_facts(value))).collect())
 }
