@@ -78,6 +78,11 @@ pub struct Block {
     pub until: Option<UnixMs>,
     /// True if the reply at the time-out is a null array (BLPOP), false for a null (BLMOVE).
     pub null_array: bool,
+    /// The command to run again, if it is not what the client sent (XREAD with `$`).
+    pub rerun: Option<OwnedArgs>,
+    /// Run again also when a key is removed or gets another type (XREADGROUP): its error is the
+    /// answer then.
+    pub on_removal: bool,
 }
 
 /// What a command function returns.

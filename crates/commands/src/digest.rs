@@ -81,6 +81,7 @@ fn add_value(digest: &mut Digest, entry: &Entry) {
         ValueRef::Set(_) => 2,
         ValueRef::Zset(_) => 3,
         ValueRef::Hash(_) => 4,
+        ValueRef::Stream(_) => 6,
     };
     digest.mix(&type_number.to_be_bytes());
     match entry.value() {
@@ -100,6 +101,14 @@ fn add_value(digest: &mut Digest, entry: &Entry) {
             one.mix_elem(field);
             one.mix_elem(value);
             digest.fold(&one.0);
+        }),
+        // Groups are not part of it.
+        ValueRef::Stream(stream) => stream.iter().for_each(|item| {
+            digest.mix(format!("{}.{}", item.id.ms, item.id.seq).as_bytes());
+            item.iter().for_each(|(field, value)| {
+                digest.mix_elem(field);
+                digest.mix_elem(value);
+            });
         }),
     }
     if entry.stamp().is_some() {

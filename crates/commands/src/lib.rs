@@ -23,6 +23,7 @@ pub mod mem;
 
 pub use ctx::{Block, CommandResult, Ctx, Effect, Env};
 pub use error::CommandError;
+pub use family::stream::no_group_to_read;
 pub use spec::{
     AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, Group, KeyFlags, KeyList,
     KeySpec, at, each, exact_flags, keynum, keys_of, span, upto_last,

@@ -537,6 +537,9 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
         return Some(find(args));
     }
     let mut keys = KeyList::new();
+    if matches!(spec.name, "xread" | "xreadgroup") {
+        return stream_keys(spec, args);
+    }
     for key_spec in spec.keys {
         if key_spec.flags.contains(KeyFlags::NOT_KEY) {
             continue;
@@ -604,6 +607,27 @@ pub fn exact_flags(spec: &CommandSpec, args: &Args<'_>, flags: KeyFlags) -> KeyF
         }
         _ => flags.difference(KeyFlags::VARIABLE_FLAGS),
     }
+}
+
+/// The keys of XREAD and XREADGROUP: options are stepped over, since a group or consumer may have
+/// the name `STREAMS`. Source: redis 7.0 `db.c:xreadGetKeys`.
+fn stream_keys(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
+    let flags = spec.keys.first()?.flags;
+    let mut at = 1;
+    while at < args.len() {
+        at += match args.at(at).to_ascii_lowercase().as_slice() {
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            b"noack" => 1,
+            b"streams" => {
+                let rest = args.len() - at - 1;
+                let sound = rest > 0 && rest.is_multiple_of(2);
+                return sound.then(|| (at + 1..=at + rest / 2).map(|key| (key, flags)).collect());
+            }
+            _ => return None,
+        };
+    }
+    None
 }
 
 fn find_keyword(args: &Args<'_>, word: &str, from: i32) -> Option<usize> {

@@ -480,8 +480,8 @@ directives! {
         zset_max_listpack_entries: u64 = "zset-max-listpack-entries" | "zset-max-ziplist-entries", int(0, LONG), "128", Runtime, 0, "Most elements of a listpack sorted set.";
         zset_max_listpack_value: u64 = "zset-max-listpack-value" | "zset-max-ziplist-value", memory(0, LONG), "64", Runtime, 0, "Longest element of a listpack sorted set.";
         hll_sparse_max_bytes: u64 = "hll-sparse-max-bytes", memory(0, LONG), "3000", Runtime, 0, "Largest sparse HyperLogLog.";
-        stream_node_max_bytes: u64 = "stream-node-max-bytes", memory(0, LONG), "4096", Runtime, NO_EFFECT, "Most bytes of a stream node; 0 = no limit.";
-        stream_node_max_entries: u64 = "stream-node-max-entries", int(0, LONG), "100", Runtime, NO_EFFECT, "Most entries of a stream node; 0 = no limit.";
+        stream_node_max_bytes: u64 = "stream-node-max-bytes", memory(0, LONG), "4096", Runtime, 0, "Most bytes of a stream node; 0 = no limit.";
+        stream_node_max_entries: u64 = "stream-node-max-entries", int(0, LONG), "100", Runtime, 0, "Most entries of a stream node; 0 = no limit.";
     }
     "Watching" {
         slowlog_log_slower_than: i64 = "slowlog-log-slower-than", int(-1, LONG), "10000", Runtime, 0, "Microseconds from which SLOWLOG keeps a command; -1 = none.";

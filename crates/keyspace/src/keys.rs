@@ -6,7 +6,7 @@ use crate::db::{SetTtl, Stored};
 use crate::stripe::{Held, Keyspace, StripeData};
 use stdx::UnixMs;
 use structures::hash::hash_bytes;
-use structures::{Entry, Hash, List, Set, StrRef, Value, ValueRef, Zset};
+use structures::{Entry, Hash, List, Set, StrRef, Stream, Value, ValueRef, Zset};
 
 /// The key holds a value of another type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,10 @@ fn effort_to_free(entry: &Entry) -> usize {
         ValueRef::Set(set) => set.len(),
         ValueRef::Hash(hash) => hash.len(),
         ValueRef::Zset(zset) => zset.len(),
+        // A node is one piece, a pending entry another one.
+        ValueRef::Stream(stream) => {
+            stream.nodes().len() + stream.groups().map(|(_, g)| g.pending_count()).sum::<usize>()
+        }
     }
 }
 
@@ -133,6 +137,7 @@ impl<'a> Keys<'a> {
                 stripe.stats.expired += 1;
                 stripe.touch(db, key);
                 self.changes.implied.push(Change::Expired { db, key: Box::from(key) });
+                self.wake(key);
                 self.notify(EventClass::EXPIRED, "expired", key);
                 if let Some(entry) = entry {
                     self.discard(entry);
@@ -279,6 +284,15 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A stream value.
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, WrongType> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(ValueRef::Stream(stream)) => Ok(Some(stream)),
+            Some(_) => Err(WrongType),
+        }
+    }
+
     /// The key's expiry time: `None` if the key is not there, `Some(None)` if it has none.
     pub fn expire_time(&mut self, key: &[u8]) -> Option<Option<i64>> {
         self.peek(key).map(Entry::stamp)
@@ -319,6 +333,11 @@ impl<'a> Keys<'a> {
         self.write(key).map(|entry| entry.zset_mut().ok_or(WrongType)).transpose()
     }
 
+    /// A stream to be changed.
+    pub fn stream_mut(&mut self, key: &[u8]) -> Result<Option<&mut Stream>, WrongType> {
+        self.write(key).map(|entry| entry.stream_mut().ok_or(WrongType)).transpose()
+    }
+
     /// A list to be changed, made empty if the key is not there: the caller fills it.
     pub fn list_or_new(&mut self, key: &[u8]) -> Result<&mut List, WrongType> {
         self.write_or_insert(key, || Value::List(Box::new(List::new()))).list_mut().ok_or(WrongType)
@@ -337,6 +356,11 @@ impl<'a> Keys<'a> {
     /// As [`Keys::list_or_new`] for a sorted set.
     pub fn zset_or_new(&mut self, key: &[u8]) -> Result<&mut Zset, WrongType> {
         self.write_or_insert(key, || Value::Zset(Box::new(Zset::new()))).zset_mut().ok_or(WrongType)
+    }
+
+    /// As [`Keys::list_or_new`] for a stream, which may stay empty.
+    pub fn stream_or_new(&mut self, key: &[u8]) -> Result<&mut Stream, WrongType> {
+        self.write_or_insert(key, || Value::Stream(Stream::new())).stream_mut().ok_or(WrongType)
     }
 
     fn write_or_insert(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> &mut Entry {
@@ -433,6 +457,8 @@ impl<'a> Keys<'a> {
             ValueRef::Set(set) => set.is_empty(),
             ValueRef::Hash(hash) => hash.is_empty(),
             ValueRef::Zset(zset) => zset.is_empty(),
+            // A stream without entries is still there.
+            ValueRef::Stream(_) => false,
         });
         if empty {
             stripe.dbs[db].remove(hash, key, &mut stripe.pass);
@@ -465,6 +491,13 @@ impl<'a> Keys<'a> {
         let db = self.db;
         let (_, stripe) = self.locate(key);
         stripe.touch(db, key);
+        self.wake(key);
+    }
+
+    /// Has those looked at who wait for the key, although it got nothing new.
+    pub fn wake(&mut self, key: &[u8]) {
+        let db = self.db;
+        let (_, stripe) = self.locate(key);
         if !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key))) {
             self.changes.ready.push((db, Box::from(key)));
         }
@@ -502,14 +535,16 @@ impl<'a> Keys<'a> {
     pub fn flush(&mut self, db: Option<usize>) -> (u64, Vec<crate::DbStripe>) {
         let databases = self.space().databases();
         let range = db.map_or(0..databases, |db| db..db + 1);
-        let (mut removed, mut tables) = (0, Vec::new());
+        let (mut removed, mut tables, mut ready) = (0, Vec::new(), Vec::new());
         for stripe in self.held.each() {
             for db in range.clone() {
                 stripe.touch_all(db, None);
+                ready.extend(stripe.waited_keys(db).into_iter().map(|key| (db, key)));
                 removed += stripe.dbs[db].len() as u64;
                 tables.push(stripe.flush_db(db));
             }
         }
+        self.changes.ready.extend(ready);
         (removed, tables)
     }
 

@@ -318,6 +318,32 @@ impl Node {
         }
     }
 
+    /// Answers the consumers who wait for one of these keys, which are gone, with `-NOGROUP`: the
+    /// removals by the clock, after which nobody else looks at who waits. Call it without locks.
+    pub fn end_waits_of_removed(&self, removed: &[(usize, structures::Entry)]) {
+        if self.blocking.is_empty() {
+            return;
+        }
+        for blocked in self.blocking.all() {
+            let WaitFor::Keys { args, block, .. } = &blocked.what else { continue };
+            let waits_for = |db: usize, key: &[u8]| {
+                block.on_removal && blocked.db == db && block.keys.iter().any(|own| **own == *key)
+            };
+            let gone = removed.iter().find(|(db, entry)| waits_for(*db, entry.key()));
+            let Some((_, entry)) = gone.filter(|_| blocked.claim()) else { continue };
+            self.stop_waiting(&blocked, block);
+            let args = args.as_args();
+            let group = (0..args.len()).find(|at| args.is(*at, "group"));
+            let group = group.and_then(|at| args.get(at + 1)).unwrap_or_default();
+            let error = commands::no_group_to_read(entry.key(), group);
+            let mut reply = Reply::new(blocked.protocol);
+            reply.error_bytes(error.bytes());
+            self.stats.count_error(error.text());
+            self.blocking.remove(blocked.ticket);
+            self.answer(&blocked, reply.into_bytes(), 0);
+        }
+    }
+
     /// The stripes that have to be held together with those that are held, so that a command that
     /// changes `names` in one of `dbs` can serve those who wait for them at once.
     pub(crate) fn mask_with_waiters(
@@ -364,7 +390,8 @@ impl Node {
                     continue;
                 };
                 let WaitFor::Keys { command, block, mask, .. } = &blocked.what else { continue };
-                if !keys.held().mask().covers(*mask) || !right_type(keys, &key, command.spec.group)
+                if !keys.held().mask().covers(*mask)
+                    || !(block.on_removal || right_type(keys, &key, command.spec.group))
                 {
                     continue;
                 }
@@ -399,6 +426,7 @@ fn right_type(keys: &mut Keys<'_>, key: &[u8], group: Group) -> bool {
     match keys.peek(key).map(structures::Entry::value) {
         Some(structures::ValueRef::List(_)) => group == Group::List,
         Some(structures::ValueRef::Zset(_)) => group == Group::SortedSet,
+        Some(structures::ValueRef::Stream(_)) => group == Group::Stream,
         _ => false,
     }
 }

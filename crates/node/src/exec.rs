@@ -433,8 +433,8 @@ impl Node {
         let next = match outcome {
             Ok(Outcome::Done) => Next::Continue,
             Ok(Outcome::Close) => Next::Close,
-            Ok(Outcome::Wait(block)) => {
-                let owned = args.to_owned_args();
+            Ok(Outcome::Wait(mut block)) => {
+                let owned = block.rerun.take().unwrap_or_else(|| args.to_owned_args());
                 let ticket = self.block_on_keys(worker, &mut keys, session, command, owned, block);
                 session.waiting = Some(crate::session::Waiting { ticket });
                 session.info.blocked.store(true, Relaxed);

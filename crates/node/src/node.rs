@@ -292,6 +292,8 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         zset_max_listpack_entries: config.zset_max_listpack_entries as usize,
         zset_max_listpack_value: config.zset_max_listpack_value as usize,
         quicklist_packed_threshold,
+        stream_node_max_bytes: config.stream_node_max_bytes as usize,
+        stream_node_max_entries: config.stream_node_max_entries as usize,
     };
     let env = commands::Env {
         now: UnixMs(0),

@@ -7,3 +7,4 @@ mod command_table;
 mod debug;
 mod info;
 mod reports;
+mod streams;

@@ -16,3 +16,5 @@ mod old;
 mod round;
 #[path = "all/server.rs"]
 mod server;
+#[path = "all/streams.rs"]
+mod streams;

@@ -12,6 +12,7 @@ mod time;
 pub use glob::glob_match;
 pub use num::{
     I64_MAX_LEN, format_f64, format_f64_fixed17, parse_f64, parse_i64, parse_u64, push_i64,
+    push_u64,
 };
 pub use prng::Prng;
 pub use time::{MonoMs, UnixMs};

@@ -50,6 +50,11 @@ pub fn push_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+/// Appends the decimal text of `value`.
+pub fn push_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 /// Parses a double as Redis does for scores and increments: decimal or hexadecimal, `inf` and
 /// `infinity` in any case, no blanks around it, never `nan`.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {

@@ -24,7 +24,7 @@ use crate::size::{CLASSES, class_index, class_size};
 use crate::table::TableEntry;
 use crate::thin::ThinStr;
 use crate::value::{StrRef, Value, ValueRef};
-use crate::{Hash, List, PagedStr, Set, Zset};
+use crate::{Hash, List, PagedStr, Set, Stream, Zset};
 use smallvec::SmallVec;
 use std::alloc::dealloc;
 use std::mem::ManuallyDrop;
@@ -56,6 +56,7 @@ const _: () = {
     assert_send_sync::<Set>();
     assert_send_sync::<Hash>();
     assert_send_sync::<Zset>();
+    assert_send_sync::<Stream>();
     assert_send_sync::<PagedStr>();
     assert_send_sync::<ThinStr>();
 };
@@ -70,6 +71,7 @@ impl Entry {
             Value::Set(set) => Entry::build(key, Content::Set(*set), stamp),
             Value::Hash(hash) => Entry::build(key, Content::Hash(*hash), stamp),
             Value::Zset(zset) => Entry::build(key, Content::Zset(*zset), stamp),
+            Value::Stream(stream) => Entry::build(key, Content::Stream(stream), stamp),
         }
     }
 
@@ -178,6 +180,7 @@ impl Entry {
                 Kind::Set => ValueRef::Set(&*self.at(slot)),
                 Kind::Hash => ValueRef::Hash(&*self.at(slot)),
                 Kind::Zset => ValueRef::Zset(&*self.at(slot)),
+                Kind::Stream => ValueRef::Stream(&*self.at(slot)),
             }
         }
     }
@@ -196,6 +199,7 @@ impl Entry {
                 Kind::Set => ptr::drop_in_place(self.at::<Set>(slot)),
                 Kind::Hash => ptr::drop_in_place(self.at::<Hash>(slot)),
                 Kind::Zset => ptr::drop_in_place(self.at::<Zset>(slot)),
+                Kind::Stream => ptr::drop_in_place(self.at::<Stream>(slot)),
             }
         }
     }
@@ -221,6 +225,7 @@ impl Entry {
                 Kind::Set => Content::Set(ptr::read(self.at(slot))),
                 Kind::Hash => Content::Hash(ptr::read(self.at(slot))),
                 Kind::Zset => Content::Zset(ptr::read(self.at(slot))),
+                Kind::Stream => Content::Stream(ptr::read(self.at(slot))),
             }
         }
     }
@@ -288,6 +293,7 @@ impl Entry {
                 Content::Set(set) => Value::Set(Box::new(set)),
                 Content::Hash(hash) => Value::Hash(Box::new(hash)),
                 Content::Zset(zset) => Value::Zset(Box::new(zset)),
+                Content::Stream(stream) => Value::Stream(stream),
                 _ => unreachable!("strings were handled above"),
             }
         }
@@ -302,6 +308,7 @@ impl Entry {
             Value::Set(set) => self.replace(Content::Set(*set), stamp),
             Value::Hash(hash) => self.replace(Content::Hash(*hash), stamp),
             Value::Zset(zset) => self.replace(Content::Zset(*zset), stamp),
+            Value::Stream(stream) => self.replace(Content::Stream(stream), stamp),
         }
     }
 
@@ -441,6 +448,7 @@ impl Entry {
             ValueRef::Set(set) => set.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),
             ValueRef::Zset(zset) => zset.encoding(),
+            ValueRef::Stream(_) => "stream",
         }
     }
 
@@ -473,6 +481,7 @@ impl Entry {
             ValueRef::Set(set) => set.mem_usage(),
             ValueRef::Hash(hash) => hash.mem_usage(),
             ValueRef::Zset(zset) => zset.mem_usage(),
+            ValueRef::Stream(stream) => stream.mem_usage(),
         };
         self.allocated() + held
     }
@@ -503,6 +512,12 @@ impl Entry {
         // SAFETY: an entry of this kind holds a `Zset` in its slot (invariant).
         (self.kind() == Kind::Zset).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
     }
+
+    /// The stream, to be changed; `None` if the value is of another type.
+    pub fn stream_mut(&mut self) -> Option<&mut Stream> {
+        // SAFETY: an entry of this kind holds a `Stream` in its slot (invariant).
+        (self.kind() == Kind::Stream).then(|| unsafe { &mut *self.at(self.shape().slot_at()) })
+    }
 }
 
 impl Clone for Entry {
@@ -520,6 +535,7 @@ impl Clone for Entry {
             ValueRef::Set(set) => Content::Set(set.clone()),
             ValueRef::Hash(hash) => Content::Hash(hash.clone()),
             ValueRef::Zset(zset) => Content::Zset(zset.clone()),
+            ValueRef::Stream(stream) => Content::Stream(stream.clone()),
         };
         let mut copy = Entry::build(self.key(), content, self.stamp());
         copy.set_access(self.access());

@@ -26,6 +26,7 @@ mod pack;
 mod paged;
 mod set;
 mod size;
+mod stream;
 mod table;
 mod thin;
 mod tree;
@@ -43,6 +44,10 @@ pub use listpack::{Corrupt, Listpack, ListpackIter};
 pub use paged::{PAGE_SIZE, PagedStr};
 pub use set::{Set, SetIter, SetRepr};
 pub use size::class_size;
+pub use stream::{
+    ConsumerNo, Pending, Stream, StreamConsumer, StreamEntry, StreamFields, StreamGroup, StreamId,
+    StreamIter, StreamMeta, TrimTo, UNKNOWN_READ,
+};
 pub use table::{PrefetchHint, Table, TableEntry, TableIter};
 pub use value::{StrRef, Value, ValueRef};
 pub use zset::{LexBound, LexRange, ScoreRange, ZAdd, Zset, ZsetIter};

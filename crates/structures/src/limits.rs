@@ -24,6 +24,10 @@ pub struct Limits {
     pub zset_max_listpack_value: usize,
     /// From this size on a list element gets a node of its own (DEBUG QUICKLIST-PACKED-THRESHOLD).
     pub quicklist_packed_threshold: usize,
+    /// `stream-node-max-bytes`: most bytes of a stream node; 0 for no limit of its own.
+    pub stream_node_max_bytes: usize,
+    /// `stream-node-max-entries`: most entries of a stream node; 0 for no limit.
+    pub stream_node_max_entries: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +43,8 @@ impl Default for Limits {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             quicklist_packed_threshold: 1 << 30,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
         }
     }
 }

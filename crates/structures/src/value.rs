@@ -1,7 +1,7 @@
 //! What a key holds, as the codecs and commands see it: owned and borrowed forms.
 
 use crate::elem::int_text;
-use crate::{Hash, List, PagedStr, Set, Zset};
+use crate::{Hash, List, PagedStr, Set, Stream, Zset};
 use stdx::{I64_MAX_LEN, parse_i64, push_i64};
 
 /// The value of a key, on its own.
@@ -17,6 +17,8 @@ pub enum Value {
     Hash(Box<Hash>),
     /// A sorted set.
     Zset(Box<Zset>),
+    /// A stream.
+    Stream(Stream),
 }
 
 /// The value of a key, seen in its entry.
@@ -32,6 +34,8 @@ pub enum ValueRef<'a> {
     Hash(&'a Hash),
     /// A sorted set.
     Zset(&'a Zset),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// A string value as stored.
@@ -54,6 +58,7 @@ impl ValueRef<'_> {
             ValueRef::Set(_) => "set",
             ValueRef::Hash(_) => "hash",
             ValueRef::Zset(_) => "zset",
+            ValueRef::Stream(_) => "stream",
         }
     }
 }

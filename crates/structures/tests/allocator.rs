@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::SeqCst};
 use stdx::Prng;
 use structures::hash::hash_bytes;
-use structures::{Entry, Hash, Limits, List, Set, StrRef, Table, Value, ValueRef, Zset};
+use structures::{
+    Entry, Hash, Limits, List, Pending, Set, StrRef, Stream, StreamGroup, StreamId, Table, TrimTo,
+    UNKNOWN_READ, Value, ValueRef, Zset,
+};
 
 struct Checking;
 
@@ -101,6 +104,7 @@ fn fresh(kind: u64, prng: &mut Prng) -> (Value, Model) {
         1 => Value::List(Box::new(List::new())),
         2 => Value::Set(Box::new(Set::new())),
         3 => Value::Hash(Box::new(Hash::new())),
+        5 => Value::Stream(Stream::new()),
         _ => Value::Zset(Box::new(Zset::new())),
     };
     (value, model)
@@ -140,6 +144,25 @@ fn change(entry: &mut Entry, model: &mut Model, prng: &mut Prng, limits: &Limits
             zset.insert(&part, score as f64, limits);
             model.parts.insert(part, score.to_string().into_bytes());
         }
+    } else if let Some(stream) = entry.stream_mut() {
+        if remove && !model.list.is_empty() {
+            assert_eq!(stream.trim(TrimTo::MaxLen(stream.len() - 1), false, 0), 1);
+            model.list.remove(0);
+        } else {
+            let id = StreamId::new(stream.last_id().ms + 1, 0);
+            stream.append(id, &[&part, &value], limits);
+            model.list.push(value);
+            if stream.group(b"g").is_none() {
+                stream.add_group(b"g", StreamGroup::new(id, UNKNOWN_READ));
+            }
+            let group = stream.group_mut(b"g").expect("just made");
+            let no = group.consumer_no(&part).or_else(|| group.add_consumer(&part, 0));
+            let no = no.expect("found or made");
+            group.set_pending(id, Pending { consumer: no, delivered_at: 0, deliveries: 1 });
+            if prng.chance(20) {
+                group.remove_consumer(&part);
+            }
+        }
     } else if prng.chance(50) {
         entry.append_str(&value);
         model.text.extend_from_slice(&value);
@@ -170,6 +193,11 @@ fn seen(entry: &Entry) -> Model {
             let pairs = zset.iter().map(|(m, s)| (m.to_vec(), s.to_string().into_bytes()));
             model.parts = pairs.collect();
         }
+        ValueRef::Stream(stream) => {
+            model.kind = 5;
+            let values = stream.iter().flat_map(|entry| entry.iter().map(|(_, v)| v.to_vec()));
+            model.list = values.collect();
+        }
     }
     model
 }
@@ -185,7 +213,7 @@ fn step(
     key.resize(if prng.chance(10) { 300 } else { 16 }, b'.');
     let hash = hash_bytes(&key);
     let Some(entry) = table.get_mut(hash, &key) else {
-        let (value, fresh) = fresh(prng.below(5), prng);
+        let (value, fresh) = fresh(prng.below(6), prng);
         table.insert_new(hash, Entry::new(&key, value, prng.chance(30).then_some(5)));
         model.insert(key, fresh);
         return;
@@ -197,7 +225,7 @@ fn step(
             model.remove(&key);
         }
         1 => {
-            let (value, fresh) = fresh(prng.below(5), prng);
+            let (value, fresh) = fresh(prng.below(6), prng);
             entry.replace_value(value, prng.chance(50));
             *own = fresh;
         }
@@ -225,6 +253,7 @@ fn all_memory_is_given_back_as_it_was_taken() {
         set_max_listpack_entries: 20,
         zset_max_listpack_entries: 20,
         list_max_listpack_size: -1,
+        stream_node_max_entries: 5,
         quicklist_packed_threshold: 2_000,
         ..Limits::default()
     };

@@ -24,7 +24,13 @@ pub fn wait_for<'a>(
         ctx.reply.null_array();
         return Ok(Effect::None);
     }
-    Ok(Effect::Block(Block { keys: keys.map(Box::from).collect(), until, null_array: true }))
+    Ok(Effect::Block(Block {
+        keys: keys.map(Box::from).collect(),
+        until,
+        null_array: true,
+        rerun: None,
+        on_removal: false,
+    }))
 }
 
 /// The keys and the time-out of BLPOP and its likes, `key [key …] timeout`.

@@ -13,6 +13,7 @@ pub mod list;
 mod order;
 pub mod set;
 pub mod sort;
+pub mod stream;
 pub mod string;
 pub mod zset;
 
@@ -28,4 +29,5 @@ pub const TABLES: &[&[&Command<DataFn>]] = &[
     hyperloglog::TABLE,
     geo::TABLE,
     sort::TABLE,
+    stream::TABLE,
 ];

@@ -12,6 +12,8 @@ pub const VERSION_READ_MAX: u32 = 12;
 pub(crate) const VERSION_CHECKSUM: u32 = 5;
 /// From this version on sets may be listpacks.
 pub(crate) const VERSION_SET_LISTPACK: u32 = 11;
+/// From this version on streams say when a consumer was active.
+pub(crate) const VERSION_STREAM_3: u32 = 11;
 
 pub(crate) const MAGIC: &[u8; 5] = b"REDIS";
 

@@ -19,6 +19,7 @@ use structures::{
 use super::codes::*;
 use super::error::{PackedError, RdbError, RdbErrorKind};
 use super::source::{Length, Source};
+use super::stream_value::StreamReader;
 use super::{ziplist, zipmap};
 
 /// How values are built.
@@ -142,6 +143,10 @@ impl<R: Read> Decoder<'_, R> {
             TYPE_ZSET | TYPE_ZSET_2 => self.zset_plain(),
             TYPE_ZSET_ZIPLIST => self.zset_ziplist(),
             TYPE_ZSET_LISTPACK => self.zset_listpack(),
+            TYPE_STREAM | TYPE_STREAM_2 | TYPE_STREAM_3 => {
+                let stream = StreamReader { src: self.src, code: self.code }.stream()?;
+                Ok(Some(Value::Stream(stream)))
+            }
             code if type_name(code).is_some() => {
                 let at = self.src.offset();
                 Err(RdbError::new(at, RdbErrorKind::UnsupportedType { code }))
@@ -424,7 +429,7 @@ fn packed_error(at: u64, error: PackedError) -> RdbError {
     damaged(at, error.at, error.expected)
 }
 
-fn corrupt(at: u64, error: Corrupt) -> RdbError {
+pub(super) fn corrupt(at: u64, error: Corrupt) -> RdbError {
     damaged(at, error.offset, error.expected)
 }
 

@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use structures::{Elem, Hash, List, ListNode, Set, SetRepr, StrRef, ValueRef, Zset};
 
 use super::codes::*;
+use super::stream_value::{put_stream, stream_type};
 use crate::lzf;
 
 /// How keys are written.
@@ -133,6 +134,7 @@ fn type_code(value: ValueRef<'_>, options: &EncodeOptions) -> u8 {
         ValueRef::Hash(_) => TYPE_HASH,
         ValueRef::Zset(zset) if zset.as_listpack().is_some() => TYPE_ZSET_LISTPACK,
         ValueRef::Zset(_) => TYPE_ZSET_2,
+        ValueRef::Stream(_) => stream_type(options),
     }
 }
 
@@ -148,6 +150,7 @@ fn put_value<S: Sink>(
         ValueRef::Set(set) => put_set(out, set, options),
         ValueRef::Hash(hash) => put_hash(out, hash, compress),
         ValueRef::Zset(zset) => put_zset(out, zset, compress),
+        ValueRef::Stream(stream) => put_stream(out, stream, options),
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod reader;
 mod source;
 mod stream;
+mod stream_value;
 mod ziplist;
 mod zipmap;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use persistence::rdb::{Event, RdbError, RdbReader, ReadOptions};
 use stdx::Prng;
-use structures::{Limits, Value, ValueRef, Zset};
+use structures::{Limits, Stream, StreamId, Value, ValueRef, Zset};
 
 /// The content of a value.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum Model {
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
     /// By member; scores compare by their bits.
     Zset(BTreeMap<Vec<u8>, u64>),
+    /// IDs with fields and values in turn; groups have tests of their own.
+    Stream(Vec<(Vec<u8>, Vec<Vec<u8>>)>),
 }
 
 impl Model {
@@ -44,6 +46,14 @@ impl Model {
                 }
                 Value::Zset(Box::new(zset))
             }
+            Model::Stream(entries) => {
+                let mut stream = Stream::new();
+                for (id, parts) in entries {
+                    let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
+                    stream.append(id_of(id), &parts, limits);
+                }
+                Value::Stream(stream)
+            }
         }
     }
 
@@ -72,6 +82,17 @@ impl Model {
                     zset.iter().map(|(m, s)| (m.to_vec(), s.to_bits())).collect();
                 assert_eq!(members.len(), zset.len());
                 Model::Zset(members)
+            }
+            Value::Stream(stream) => {
+                let entries: Vec<_> = stream
+                    .iter()
+                    .map(|entry| {
+                        let parts = entry.iter().flat_map(|(f, v)| [f.to_vec(), v.to_vec()]);
+                        (entry.id.to_vec(), parts.collect())
+                    })
+                    .collect();
+                assert_eq!(entries.len() as u64, stream.len());
+                Model::Stream(entries)
             }
         }
     }
@@ -104,6 +125,11 @@ impl Model {
                     out.push([command("ZADD"), vec![text, member.clone()]].concat());
                 }
             }
+            Model::Stream(entries) => {
+                for (id, parts) in entries {
+                    out.push([command("XADD"), vec![id.clone()], parts.clone()].concat());
+                }
+            }
         }
         out
     }
@@ -117,6 +143,7 @@ pub fn as_ref(value: &Value) -> ValueRef<'_> {
         Value::Set(set) => ValueRef::Set(set),
         Value::Hash(hash) => ValueRef::Hash(hash),
         Value::Zset(zset) => ValueRef::Zset(zset),
+        Value::Stream(stream) => ValueRef::Stream(stream),
     }
 }
 
@@ -128,7 +155,13 @@ pub fn encoding(value: &Value) -> &'static str {
         Value::Set(set) => set.encoding(),
         Value::Hash(hash) => hash.encoding(),
         Value::Zset(zset) => zset.encoding(),
+        Value::Stream(_) => "stream",
     }
+}
+
+fn id_of(text: &[u8]) -> StreamId {
+    let mut parts = text.split(|byte| *byte == b'-').map(|part| stdx::parse_u64(part).unwrap());
+    StreamId::new(parts.next().unwrap(), parts.next().unwrap())
 }
 
 pub fn texts(from: impl IntoIterator<Item = impl ToString>) -> Vec<Vec<u8>> {
@@ -194,6 +227,13 @@ pub fn every_form() -> Vec<(&'static str, Model)> {
     all.push(("zset:infinite", zset_of([("a", f64::INFINITY), ("b", f64::NEG_INFINITY)])));
     all.push(("zset:ties", zset_of([("bb", 1.0), ("b", 1.0), ("a", 1.0), ("10", 1.0)])));
     all.push(("zset:skiplist", zset_of((0..140).map(|i| (format!("m{i}"), f64::from(i) / 7.0)))));
+    let entry = |n: u64| {
+        let fields =
+            if n % 7 == 3 { texts(["other", "1", "f", "x"]) } else { texts(["f", "v", "n", "12"]) };
+        (format!("{}-{}", 5 + n / 3, n).into_bytes(), fields)
+    };
+    all.push(("stream:node", Model::Stream((1..9).map(entry).collect())));
+    all.push(("stream:nodes", Model::Stream((1..450).map(entry).collect())));
     let name = "z".repeat(70);
     all.push(("zset:long-member", zset_of([(name, 5e-324), ("short".into(), -1.5)])));
     all
@@ -211,7 +251,16 @@ pub fn random(prng: &mut Prng, size: u64) -> Model {
             _ => prng.hex(8).into_bytes(),
         }
     };
-    match prng.below(5) {
+    match prng.below(6) {
+        5 => {
+            let mut id = StreamId::ZERO;
+            let mut entry = |_| {
+                id = StreamId::new(id.ms + prng.below(3), id.seq + 1 + prng.below(1 << 40));
+                let fields = prng.between(1, 3);
+                (id.to_vec(), (0..fields * 2).map(|_| text(prng)).collect())
+            };
+            Model::Stream((0..count).map(&mut entry).collect())
+        }
         0 => {
             let mut all = text(prng);
             if prng.chance(10) {

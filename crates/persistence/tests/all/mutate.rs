@@ -1,9 +1,11 @@
 //! A hundred thousand damaged files: every one ends in content or in an error, with bounded memory.
 
 use persistence::dump::restore_payload;
-use persistence::rdb::{DecodeOptions, Event, RdbReader, ReadOptions};
+use persistence::rdb::{
+    Access, DecodeOptions, EncodeOptions, Event, RdbReader, ReadOptions, encode_key_record,
+};
 use stdx::Prng;
-use structures::Value;
+use structures::{Pending, Stream, StreamGroup, StreamId, TrimTo, Value, ValueRef};
 
 use crate::frozen::all_files;
 use crate::model::Model;
@@ -29,12 +31,47 @@ fn seeds() -> Vec<Vec<u8>> {
         file(9, b"\xfe\0\x00\x01k\xc3\x09\x28\x01aa\xe0\x1b\0\x01aa\xfc\0\0\0\0\0\0\0\x01\0\x01a\xc2abcd"),
         file(9, b"\xf7\x81\0\0\0\0\0\0\0\0\x02\x01\x01\x05\x05\x03abc\0\xf5\x03abc\xfa\x01a\x01b"),
     ];
+    for version in [10, 11] {
+        let options = EncodeOptions { version, compress: false };
+        let mut record = Vec::new();
+        let stream = small_stream();
+        encode_key_record(
+            &mut record,
+            b"x",
+            ValueRef::Stream(&stream),
+            None,
+            Access::None,
+            &options,
+        );
+        all.push(file(version, &record));
+    }
     all.push(file(
         10,
         &[b"\x12\x01k\x02\x02", &string(&listpack(&["a", "5"]))[..], b"\x01\x01p"].concat(),
     ));
     all.push(file(9, &[b"\x0e\x01k\x01", &string(&ziplist(&["a", "5"]))[..]].concat()));
     all
+}
+
+/// Entries with and without the master's fields, one deleted, and a group with two consumers.
+pub fn small_stream() -> Stream {
+    let mut stream = Stream::new();
+    for n in 1..6 {
+        let pairs: &[&[u8]] = if n == 3 { &[b"g", b"x"] } else { &[b"f", b"1", b"h", b"yy"] };
+        stream.append(StreamId::new(n, n % 2), pairs, &structures::Limits::default());
+    }
+    stream.delete(StreamId::new(2, 0));
+    let mut group = StreamGroup::new(StreamId::new(4, 0), 4);
+    for (name, id) in [("a", 1), ("b", 3), ("a", 4)] {
+        let consumer = group.consumer_no(name.as_bytes());
+        let consumer = consumer.or_else(|| group.add_consumer(name.as_bytes(), 77)).expect("new");
+        group.set_pending(
+            StreamId::new(id, id % 2),
+            Pending { consumer, delivered_at: 1000 + id as i64, deliveries: id },
+        );
+    }
+    stream.add_group(b"group", group);
+    stream
 }
 
 fn mutate(prng: &mut Prng, bytes: &mut Vec<u8>) {
@@ -93,7 +130,26 @@ fn use_value(value: &mut Value, options: &DecodeOptions) {
             zset.remove(b"a");
             assert_eq!(zset.iter().rev().count(), zset.len());
         }
+        Value::Stream(stream) => use_stream(stream, options),
     }
+}
+
+fn use_stream(stream: &mut Stream, options: &DecodeOptions) {
+    let (all, len) = ((StreamId::ZERO, StreamId::MAX), stream.len());
+    assert_eq!(stream.range(all.0, all.1, true).count() as u64, len);
+    if let Some(id) = stream.last_id().next() {
+        stream.append(id, &[b"a", b"new"], &options.limits);
+        assert!(stream.delete(id));
+    }
+    let names: Vec<Vec<u8>> = stream.groups().map(|(name, _)| name.to_vec()).collect();
+    for name in names {
+        let group = stream.group_mut(&name).expect("just listed");
+        let ids: Vec<StreamId> = group.pending_range(all.0, all.1).map(|(id, _)| id).collect();
+        let owned: usize = group.consumers().map(|consumer| consumer.pending_count()).sum();
+        assert_eq!(owned, ids.len());
+        assert!(ids.into_iter().all(|id| group.ack(id)));
+    }
+    assert_eq!(stream.trim(TrimTo::MaxLen(len / 2), false, 0), len - len / 2);
 }
 
 /// Peak of the process's memory in bytes, where the system tells.

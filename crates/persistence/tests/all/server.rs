@@ -132,6 +132,20 @@ impl RealServer {
                 let score = |text: Vec<u8>| stdx::parse_f64(&text).unwrap().to_bits();
                 Model::Zset(pairs.map(|(member, text)| (member, score(text))).collect())
             }
+            "stream" => {
+                let Reply::Array(entries) = self.run(&[b"XRANGE", key, b"-", b"+"]) else {
+                    panic!("entries expected")
+                };
+                let entry = |entry| match entry {
+                    Reply::Array(parts) => {
+                        let mut parts = parts.into_iter();
+                        let id = parts.next().expect("an ID").bulk();
+                        (id, parts.next().expect("fields").bulks())
+                    }
+                    other => panic!("{other:?}"),
+                };
+                Model::Stream(entries.into_iter().map(entry).collect())
+            }
             other => panic!("type {other} of {key:?}"),
         }
     }

@@ -84,6 +84,7 @@ fn expire(node: &Node) {
             // The removals go on the log before anybody else can touch the keys.
             node.log_expired(&removed);
             drop(held);
+            node.end_waits_of_removed(&removed);
             node.host.free(removed.drain(..).map(|(_, entry)| entry).collect(), Vec::new());
             if begun.elapsed() > EXPIRE_BUDGET {
                 return;

@@ -2,7 +2,7 @@
 
 use crate::size::{class_index, class_size};
 use crate::thin::ThinStr;
-use crate::{Hash, List, PagedStr, Set, Zset};
+use crate::{Hash, List, PagedStr, Set, Stream, Zset};
 use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 use stdx::{I64_MAX_LEN, parse_i64};
@@ -60,9 +60,12 @@ pub(super) enum Kind {
     Hash,
     /// A [`Zset`].
     Zset,
+    /// A [`Stream`].
+    Stream,
 }
 
-pub(super) const KINDS: [Kind; 8] = [
+/// Kinds by their numbers, filled up to what the four bits can say.
+pub(super) const KINDS: [Kind; 16] = [
     Kind::Embedded,
     Kind::Int,
     Kind::Raw,
@@ -71,6 +74,14 @@ pub(super) const KINDS: [Kind; 8] = [
     Kind::Set,
     Kind::Hash,
     Kind::Zset,
+    Kind::Stream,
+    Kind::Embedded,
+    Kind::Embedded,
+    Kind::Embedded,
+    Kind::Embedded,
+    Kind::Embedded,
+    Kind::Embedded,
+    Kind::Embedded,
 ];
 
 impl Kind {
@@ -79,7 +90,7 @@ impl Kind {
     pub(super) const fn slot(self) -> usize {
         match self {
             Kind::Embedded => 0,
-            Kind::Int | Kind::Raw | Kind::Paged => 8,
+            Kind::Int | Kind::Raw | Kind::Paged | Kind::Stream => 8,
             Kind::List | Kind::Set | Kind::Hash | Kind::Zset => COLLECTION,
         }
     }
@@ -91,16 +102,17 @@ pub(super) const STAMP_TO_BYTES: usize = STAMP as usize / 8;
 /// Bytes of the slot for these flags, told without a branch: what a lookup needs to find the key.
 #[inline]
 pub(super) fn slot_of(flags: u16) -> usize {
-    const SLOTS: u64 = {
+    // Two bits for each of the 16 numbers that a kind can have, in words of 8 bytes.
+    const SLOTS: u32 = {
         let (mut packed, mut i) = (0, 0);
         while i < KINDS.len() {
-            packed |= (KINDS[i].slot() as u64) << (8 * i);
+            packed |= (KINDS[i].slot() as u32 / 8) << (2 * i);
             i += 1;
         }
         packed
     };
-    let kind = u32::from((flags & KIND_BITS) >> KIND_SHIFT) % KINDS.len() as u32;
-    (SLOTS >> (8 * kind)) as usize & 0xff
+    let kind = u32::from((flags & KIND_BITS) >> KIND_SHIFT);
+    ((SLOTS >> (2 * kind)) as usize & 3) * 8
 }
 
 /// Bytes of a collection's handle.
@@ -111,6 +123,7 @@ const _: () = {
     assert!(size_of::<Hash>() == COLLECTION && align_of::<Hash>() == 8);
     assert!(size_of::<Zset>() == COLLECTION && align_of::<Zset>() == 8);
     assert!(size_of::<ThinStr>() == 8 && size_of::<Box<PagedStr>>() == 8);
+    assert!(size_of::<Stream>() == 8 && align_of::<Stream>() == 8);
     assert!(HEAD == 8);
 };
 
@@ -161,6 +174,7 @@ pub(super) enum Content<'a> {
     Set(Set),
     Hash(Hash),
     Zset(Zset),
+    Stream(Stream),
 }
 
 impl Content<'_> {
@@ -174,6 +188,7 @@ impl Content<'_> {
             Content::Set(_) => Kind::Set,
             Content::Hash(_) => Kind::Hash,
             Content::Zset(_) => Kind::Zset,
+            Content::Stream(_) => Kind::Stream,
         }
     }
 }
@@ -269,6 +284,7 @@ pub(super) unsafe fn write(
             Content::Set(set) => slot.cast::<Set>().write(set),
             Content::Hash(hash) => slot.cast::<Hash>().write(hash),
             Content::Zset(zset) => slot.cast::<Zset>().write(zset),
+            Content::Stream(stream) => slot.cast::<Stream>().write(stream),
         }
         let key_byte = shape.key_len.min(LONG_KEY) as u32;
         ptr.write(Head {

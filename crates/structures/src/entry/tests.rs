@@ -1,7 +1,7 @@
 //! Against a naive model, the size promises, and the encodings' names.
 
 use super::*;
-use crate::{Limits, class_size};
+use crate::{Limits, StreamId, class_size};
 use stdx::{Prng, parse_i64};
 
 fn text_of(entry: &Entry) -> Vec<u8> {
@@ -217,7 +217,7 @@ fn values_of_all_types_come_and_go() {
         let key = vec![b'k'; key_len];
         let mut entry = Entry::new_str(&key, b"text", Some(9));
         for round in 0..3_000 {
-            let value = match prng.below(5) {
+            let value = match prng.below(6) {
                 0 => Value::Str(random_text(&mut prng)),
                 1 => {
                     let mut list = List::new();
@@ -226,6 +226,7 @@ fn values_of_all_types_come_and_go() {
                 }
                 2 => Value::Set(Box::default()),
                 3 => Value::Hash(Box::default()),
+                4 => Value::Stream(Stream::new()),
                 _ => Value::Zset(Box::default()),
             };
             let keep = prng.chance(70);
@@ -264,6 +265,9 @@ fn fill(entry: &mut Entry, limits: &Limits) {
     } else if let Some(zset) = entry.zset_mut() {
         zset.insert(b"m", 1.0, limits);
         assert_eq!(entry.type_name(), "zset");
+    } else if let Some(stream) = entry.stream_mut() {
+        stream.append(StreamId::new(1, 1), &[b"f", b"v"], limits);
+        assert_eq!((entry.type_name(), entry.encoding_name()), ("stream", "stream"));
     } else {
         assert_eq!(entry.type_name(), "string");
     }
@@ -274,6 +278,7 @@ fn fill(entry: &mut Entry, limits: &Limits) {
         ValueRef::Set(set) => assert!(set.contains(b"m")),
         ValueRef::Hash(hash) => assert!(hash.contains(b"f")),
         ValueRef::Zset(zset) => assert!(zset.score(b"m").is_some()),
+        ValueRef::Stream(stream) => assert!(stream.get(StreamId::new(1, 1)).is_some()),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Gen {
     pub rng: Prng,
     /// Unix seconds at the start; absolute expiry times lie far behind it.
     start_seconds: i64,
+    /// The highest time in an ID of a stream so far.
+    stream_ms: u64,
 }
 
 /// The token with this name, without its `$`.
@@ -30,6 +32,7 @@ const TOKENS: &[(&str, Token)] = &[
     ("z", |draw| draw.key_of(b'z')),
     ("y", |draw| draw.small_pool(b'y')),
     ("c", |draw| draw.small_pool(b'c')),
+    ("x", |draw| draw.key_of(b'x')),
     ("k", Gen::any_key),
     ("b", |draw| draw.key_of(b'b')),
     ("p", |draw| draw.key_of(b'p')),
@@ -81,6 +84,18 @@ const TOKENS: &[(&str, Token)] = &[
     ("lmin", Gen::lex_bound),
     ("lmax", Gen::lex_bound),
     ("pat", Gen::pattern),
+    // Streams.
+    ("xnew", Gen::next_stream_id),
+    ("xid", Gen::stream_id),
+    ("xtop", |draw| {
+        draw.stream_ms += 1;
+        format!("{}-{}", draw.stream_ms, draw.rng.below(3)).into_bytes()
+    }),
+    ("dollar", |_| b"$".to_vec()),
+    ("xstart", Gen::stream_bound),
+    ("xend", Gen::stream_bound),
+    ("g", |draw| draw.one_of(&["g1", "g2", "g3", "nogroup"])),
+    ("cons", |draw| draw.one_of(&["alice", "bob", "carol"])),
     // Names.
     ("ch", |draw| draw.one_of(&["news", "news.a", "x", "__sentinel__:hello", "c\u{0}h"])),
     ("cmd", |draw| draw.one_of(COMMAND_NAMES)),
@@ -282,6 +297,7 @@ const CONFIG_NAMES: &[&str] = &[
     "nosuchparameter",
     "maxmemory-sam*",
     "zset-max-l*",
+    "stream-node-max-*",
     "client-output-buffer-limit",
     "min-replicas-to-write",
     "repl-timeout",
@@ -300,7 +316,7 @@ const CONFIG_NAMES: &[&str] = &[
 impl Gen {
     /// A generator; `start_seconds` is the wall clock, which no decision but absolute expiry depends on.
     pub fn new(seed: u64, start_seconds: i64) -> Gen {
-        Gen { rng: Prng::new(seed), start_seconds }
+        Gen { rng: Prng::new(seed), start_seconds, stream_ms: 0 }
     }
 
     /// One of several texts.
@@ -409,7 +425,7 @@ impl Gen {
     }
 
     fn any_key(&mut self) -> Vec<u8> {
-        let kind = b"slhtz"[self.rng.below(5) as usize];
+        let kind = b"slhtzx"[self.rng.below(6) as usize];
         self.pool_key(kind, 14)
     }
 
@@ -619,6 +635,48 @@ impl Gen {
                 bound
             }
             _ => self.one_of(&["", "a", "[", "("]),
+        }
+    }
+
+    /// The ID of a new entry: mostly above all others.
+    fn next_stream_id(&mut self) -> Vec<u8> {
+        if self.rng.chance(30) {
+            self.stream_ms += self.rng.below(3);
+        }
+        let ms = self.stream_ms;
+        match self.rng.below(100) {
+            0..70 => format!("{ms}-*").into_bytes(),
+            70..85 => {
+                self.stream_ms += 1;
+                format!("{}", ms + 1).into_bytes()
+            }
+            85..95 => format!("{ms}-{}", self.rng.below(40)).into_bytes(),
+            95..98 => self.stream_id(),
+            _ => self.one_of(&[
+                "0-0", "", "-", "+", "5-", "abc", "1-1-1", "5-**", "*-1", "0-*", "01-07",
+            ]),
+        }
+    }
+
+    /// An ID that some entry may have.
+    fn stream_id(&mut self) -> Vec<u8> {
+        let ms = self.stream_ms.saturating_sub(self.rng.below(30));
+        match self.rng.below(50) {
+            0..44 => format!("{ms}-{}", self.rng.below(5)).into_bytes(),
+            44..48 => ms.to_string().into_bytes(),
+            48 => {
+                self.one_of(&["0", "0-1", "99999999", "18446744073709551615-18446744073709551615"])
+            }
+            _ => self.one_of(&["", "-", "abc", "1-1-1", "(5", "1-*", "5-18446744073709551616"]),
+        }
+    }
+
+    fn stream_bound(&mut self) -> Vec<u8> {
+        match self.rng.below(10) {
+            0..3 => b"-".to_vec(),
+            3..6 => b"+".to_vec(),
+            6 => [b"(".to_vec(), self.stream_id()].concat(),
+            _ => self.stream_id(),
         }
     }
 

@@ -20,6 +20,8 @@ const ROOMY: Limits = Limits {
     zset_max_listpack_entries: usize::MAX,
     zset_max_listpack_value: usize::MAX,
     quicklist_packed_threshold: 1 << 30,
+    stream_node_max_bytes: 4096,
+    stream_node_max_entries: 100,
 };
 
 /// Thresholds under which nothing stays packed.
@@ -42,6 +44,7 @@ pub(super) fn twin(entry: &Entry, key: &[u8], limits: &Limits) -> Entry {
         ValueRef::Set(set) => Value::Set(Box::new(twin_set(set))),
         ValueRef::Hash(hash) => Value::Hash(Box::new(twin_hash(hash))),
         ValueRef::Zset(zset) => Value::Zset(Box::new(twin_zset(zset))),
+        ValueRef::Stream(stream) => Value::Stream(stream.clone()),
     };
     Entry::new(key, value, entry.stamp())
 }

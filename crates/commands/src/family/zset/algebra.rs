@@ -104,6 +104,8 @@ const UNPACKED: Limits = Limits {
     zset_max_listpack_entries: 0,
     zset_max_listpack_value: 0,
     quicklist_packed_threshold: 1 << 30,
+    stream_node_max_bytes: 4096,
+    stream_node_max_entries: 100,
 };
 
 /// What is made of the inputs.

@@ -92,6 +92,7 @@ fn address(entry: &Entry) -> usize {
         ValueRef::Set(set) => std::ptr::from_ref(set).addr(),
         ValueRef::Hash(hash) => std::ptr::from_ref(hash).addr(),
         ValueRef::Zset(zset) => std::ptr::from_ref(zset).addr(),
+        ValueRef::Stream(stream) => std::ptr::from_ref(stream).addr(),
     }
 }
 
@@ -117,6 +118,7 @@ fn listpack_of(entry: &Entry) -> Option<Vec<u8>> {
     match entry.value() {
         ValueRef::Hash(hash) => hash.as_listpack().map(|pack| pack.as_bytes().to_vec()),
         ValueRef::Zset(zset) => zset.as_listpack().map(|pack| pack.as_bytes().to_vec()),
+        ValueRef::Stream(_) => None,
         ValueRef::Set(set) => match set.repr() {
             structures::SetRepr::Listpack(pack) => Some(pack.as_bytes().to_vec()),
             _ => None,
