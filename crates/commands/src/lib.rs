@@ -25,7 +25,7 @@ pub use ctx::{Block, CommandResult, Ctx, Effect, Env};
 pub use error::CommandError;
 pub use spec::{
     AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, Group, KeyFlags, KeyList,
-    KeySpec, at, each, exact_flags, keynum, keys_of, span, upto_last,
+    KeySpec, at, each, exact_flags, keynum, keys_loosely, keys_of, span, upto_last,
 };
 
 /// Every data command.
