@@ -177,7 +177,8 @@ impl Selector {
         if command.is_sub {
             return Err(RuleError::FirstArgOfSubcommand);
         }
-        if sub.is_empty() {
+        // Redis takes blanks here; but in a file they would part the rule, or begin another line.
+        if sub.is_empty() || has_spaces(sub) {
             return Err(RuleError::Syntax);
         }
         if command.subcommands.is_empty() {
