@@ -4,7 +4,7 @@
 //! allows all of it.
 
 use crate::{Catalog, CatalogEntry, Denied, RuleError, category_name, has_spaces};
-use commands::{CommandSpec, Flags, KeyFlags, exact_flags, keys_of};
+use commands::{CommandSpec, Flags, KeyFlags, exact_flags, keys_loosely, keys_of};
 use resp::Args;
 use std::collections::BTreeMap;
 
@@ -177,7 +177,8 @@ impl Selector {
         if command.is_sub {
             return Err(RuleError::FirstArgOfSubcommand);
         }
-        if sub.is_empty() {
+        // Redis takes blanks here; but in a file they would part the rule, or begin another line.
+        if sub.is_empty() || has_spaces(sub) {
             return Err(RuleError::Syntax);
         }
         if command.subcommands.is_empty() {
@@ -293,8 +294,8 @@ impl Selector {
         if self.all_keys || spec.keys.is_empty() {
             return Ok(());
         }
-        // Arguments that make no sense name no keys; the command itself will refuse them.
-        for (at, flags) in keys_of(spec, args).unwrap_or_default() {
+        // Where the arguments make no sense, the command itself will refuse them.
+        for (at, flags) in keys_of(spec, args).unwrap_or_else(|| keys_loosely(spec, args)) {
             let flags = exact_flags(spec, args, flags);
             let reads = flags.intersects(KeyFlags::ACCESS);
             let writes =

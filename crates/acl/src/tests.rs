@@ -128,6 +128,7 @@ fn wrong_rules_are_refused() {
         (&["+config|foo"], Unknown),
         (&["+config|get|x"], FirstArgOfSubcommand),
         (&["+get|"], Syntax),
+        (&["+get|a\nuser b on nopass +@all"], Syntax),
         (&["+foo|"], Unknown),
         (&["~a b"], Syntax),
         (&["&a\tb"], Syntax),

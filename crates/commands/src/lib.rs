@@ -26,7 +26,7 @@ pub use error::CommandError;
 pub use family::stream::no_group_to_read;
 pub use spec::{
     AclCategories, Begin, Command, CommandSpec, DataFn, Find, Flags, Group, KeyFlags, KeyList,
-    KeySpec, at, each, exact_flags, keynum, keys_of, span, upto_last,
+    KeySpec, at, each, exact_flags, keynum, keys_loosely, keys_of, span, upto_last,
 };
 
 /// Every data command.

@@ -536,10 +536,28 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
     if let Some(find) = spec.find_keys {
         return Some(find(args));
     }
-    let mut keys = KeyList::new();
     if matches!(spec.name, "xread" | "xreadgroup") {
         return stream_keys(spec, args);
     }
+    keys_counted_by(spec, args, stdx::parse_i64)
+}
+
+/// Where keys would be if [`keys_of`] finds none because a number is badly written: the command
+/// will refuse that, but whoever may not touch these keys shall hear of that first. What would be
+/// done with them is not known. Source: redis 7.0 `db.c:genericGetKeys`.
+pub fn keys_loosely(spec: &CommandSpec, args: &Args<'_>) -> KeyList {
+    let mut keys =
+        keys_counted_by(spec, args, |text| Some(leading_number(text))).unwrap_or_default();
+    keys.iter_mut().for_each(|(_, flags)| *flags = KeyFlags::empty());
+    keys
+}
+
+fn keys_counted_by(
+    spec: &CommandSpec,
+    args: &Args<'_>,
+    number: impl Fn(&[u8]) -> Option<i64>,
+) -> Option<KeyList> {
+    let mut keys = KeyList::new();
     for key_spec in spec.keys {
         if key_spec.flags.contains(KeyFlags::NOT_KEY) {
             continue;
@@ -572,9 +590,9 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
                 }
             }
             Find::KeyNum { at, first: offset, step } => {
-                let number = stdx::parse_i64(args.get(first + at)?)?;
+                let number = number(args.get(first + at)?)?;
                 let start = first + offset;
-                if number < 0 || number as usize > args.len() {
+                if number < 0 || number > args.len() as i64 {
                     return None;
                 }
                 if number > 0 && start + (number as usize - 1) * step >= args.len() {
@@ -590,6 +608,21 @@ pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
         }
     }
     Some(keys)
+}
+
+/// A number as C's `atoi` reads it: blanks and a sign may precede it, anything may follow.
+fn leading_number(text: &[u8]) -> i64 {
+    let text = text.trim_ascii_start();
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    let number = digits.fold(0_i64, |number, digit| {
+        number.saturating_mul(10).saturating_add(i64::from(digit - b'0'))
+    });
+    if negative { -number } else { number }
 }
 
 /// What this call does with a key, where the table says that it depends on the arguments.

@@ -273,8 +273,9 @@ impl Node {
         lock(&self.access.log).add(incident, max);
     }
 
-    /// Checks a user and password, and gives the connection to that user.
+    /// Checks a user and password, as `command` in `context` asks, and gives the connection to that user.
     /// Source: redis 7.2 `acl.c:ACLAuthenticateUser`.
+    #[allow(clippy::too_many_arguments)]
     pub fn authenticate(
         &self,
         now: crate::Now,
@@ -282,6 +283,7 @@ impl Node {
         user: &[u8],
         password: &[u8],
         command: &[u8],
+        context: Context,
     ) -> Result<(), CommandError> {
         {
             // Under this lock a user that is found is not being deleted: who looks for their
@@ -296,7 +298,6 @@ impl Node {
                 return Ok(());
             }
         }
-        let context = if session.multi.is_some() { Context::Multi } else { Context::Toplevel };
         self.note_incident(now, &session.info, user, context, Reason::Auth, command);
         Err(CommandError::new("WRONGPASS invalid username-password pair or user is disabled."))
     }

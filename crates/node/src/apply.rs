@@ -37,6 +37,7 @@ impl StreamApplier {
         node.clients.add(&info);
         let mut session = Session::new(info, &node.access);
         session.authenticated = true;
+        crate::lock(&session.info.names).user = b"(superuser)".to_vec();
         session.select(db);
         StreamApplier {
             session,

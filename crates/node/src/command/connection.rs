@@ -139,9 +139,19 @@ fn auth(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         3 => (args.at(1), args.at(2)),
         _ => return Err(CommandError::SYNTAX),
     };
-    cx.node.authenticate(cx.worker.now, cx.session, user, password, args.at(0))?;
+    login(cx, user, password, args.at(0))?;
     cx.reply.ok();
     Ok(After::Done)
+}
+
+fn login(
+    cx: &mut NodeCtx<'_, '_>,
+    user: &[u8],
+    password: &[u8],
+    command: &[u8],
+) -> std::result::Result<(), CommandError> {
+    let context = if cx.in_exec { acl::Context::Multi } else { acl::Context::Toplevel };
+    cx.node.authenticate(cx.worker.now, cx.session, user, password, command, context)
 }
 
 /// HELLO [protover [AUTH username password] [SETNAME clientname]]
@@ -165,11 +175,11 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             _ => return Err(CommandError::new("NOPROTO unsupported protocol version")),
         });
     }
-    let (mut at, mut login, mut name) = (2, None, None);
+    let (mut at, mut credentials, mut name) = (2, None, None);
     while at < args.len() {
         let more = args.len() - 1 - at;
         if args.is(at, "auth") && more >= 2 {
-            login = Some((args.at(at + 1), args.at(at + 2)));
+            credentials = Some((args.at(at + 1), args.at(at + 2)));
             at += 3;
         } else if args.is(at, "setname") && more >= 1 {
             name = Some(valid_name(args.at(at + 1))?);
@@ -182,8 +192,8 @@ fn hello(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             ]));
         }
     }
-    if let Some((user, password)) = login {
-        cx.node.authenticate(cx.worker.now, cx.session, user, password, args.at(0))?;
+    if let Some((user, password)) = credentials {
+        login(cx, user, password, args.at(0))?;
     }
     if cx.node.must_authenticate(cx.session) {
         return Err(CommandError::new(

@@ -173,6 +173,13 @@ fn passwords_of_default() {
 #[test]
 fn log_is_as_long_as_it_may_be() {
     let mut kit = Kit::default();
+    for line in ["multi", "auth nobody x", "exec"] {
+        kit.line(line);
+    }
+    assert!(
+        kit.line("acl log").contains("$6 reason $4 auth $7 context $5 multi $6 object $4 auth")
+    );
+    kit.line("acl log reset");
     let mut ann = login(&mut kit, "~* +@all -get -set");
     kit.line_of(&mut ann, "get a");
     kit.advance(1500);

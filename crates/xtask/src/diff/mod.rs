@@ -293,10 +293,10 @@ impl Run {
             Step::exact(&["AUTH", "restricted", "wrong"]),
             Step::exact(&["AUTH", "restricted", "secret"]),
         ];
-        // What shuts the mouth of a connection, or changes more than the data, has scenes of its own.
+        // WAIT has other categories since 7.2. What shuts the mouth of a connection, or changes more than the data, has scenes of its own.
         let apart = |step: &Step| {
             let name = step.args[0].to_ascii_lowercase();
-            ["client", "hello", "select", "swapdb", "subscribe", "psubscribe", "debug"]
+            ["client", "hello", "select", "swapdb", "subscribe", "psubscribe", "debug", "wait"]
                 .iter()
                 .any(|word| word.as_bytes() == name)
         };

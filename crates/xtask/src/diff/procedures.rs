@@ -516,8 +516,9 @@ fn changed_rights(session: &mut Session, random: &mut Gen) -> Result<()> {
                 let some = reply.is_some();
                 // What is forbidden is told in other words since 7.2.
                 seen.extend(reply.map(|reply| match reply {
-                    Value::Error(text) if text.starts_with(b"NOPERM") => {
-                        Value::Error(b"NOPERM".to_vec())
+                    Value::Error(text) if text.windows(6).any(|word| word == b"NOPERM") => {
+                        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+                        Value::Error(code.to_vec())
                     }
                     other => other,
                 }));
