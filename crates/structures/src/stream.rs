@@ -271,7 +271,8 @@ impl Stream {
     /// Source: redis 7.0 `t_stream.c:streamRangeHasTombstones`.
     pub fn has_tombstones_from(&self, start: StreamId) -> bool {
         let deleted = self.0.max_deleted_id;
-        self.0.len > 0 && deleted != StreamId::ZERO && start <= deleted
+        // A deletion before the first entry leaves no gap behind it.
+        self.0.len > 0 && deleted >= self.0.first_id && start <= deleted
     }
 
     /// How many entries were ever added up to `id`, as far as that can be told.
@@ -284,7 +285,7 @@ impl Stream {
         if len == 0 && id <= last_id {
             return Some(entries_added);
         }
-        if id != StreamId::ZERO && id < max_deleted_id {
+        if id != StreamId::ZERO && id < max_deleted_id && max_deleted_id >= first_id {
             return None;
         }
         if id == last_id {

@@ -36,7 +36,6 @@ const TOKENS: &[(&str, Token)] = &[
     ("k", Gen::any_key),
     ("b", |draw| draw.key_of(b'b')),
     ("p", |draw| draw.key_of(b'p')),
-    ("q", |draw| draw.small_pool(b'q')),
     ("g", |draw| draw.key_of(b'g')),
     ("sl", |draw| draw.numbered("sl:", 4)),
     ("st", |draw| draw.numbered("st:", 4)),
