@@ -66,6 +66,10 @@ pub struct Worker {
     pub(crate) ready: VecDeque<(usize, Box<[u8]>)>,
     /// Encoded commands of the record in progress.
     pub(crate) record: crate::propagate::Record,
+    /// Effects are not written down (`redis.set_repl`).
+    pub(crate) record_off: bool,
+    /// The interpreter of scripts, once there was one.
+    pub(crate) evaluator: Option<Box<crate::script::Evaluator>>,
 }
 
 impl Worker {
@@ -87,6 +91,8 @@ impl Worker {
             verbatim: Vec::new(),
             ready: VecDeque::new(),
             record: crate::propagate::Record::default(),
+            record_off: false,
+            evaluator: None,
         }
     }
 

@@ -121,6 +121,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NO_ASYNC_LOADING, "no_async_loading"),
     (Flags::NO_MULTI, "no_multi"),
     (Flags::ALLOW_BUSY, "allow_busy"),
+    (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
 ];
 
 const CATEGORY_NAMES: &[(AclCategories, &str)] = &[

@@ -54,10 +54,6 @@ const STREAMS: &[&str] = &[
     "xtrim",
 ];
 
-/// Scripts and functions.
-const SCRIPTS: &[&str] =
-    &["eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro", "function", "script"];
-
 /// Expiry of hash fields (Redis 7.4).
 const HASH_FIELD_TTL: &[&str] = &[
     "hexpire",
@@ -94,7 +90,7 @@ const OTHERS: &[&str] = &[
     "waitaof",
 ];
 
-const TABLES: &[&[&str]] = &[BITS_GEO_SORT, STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
+const TABLES: &[&[&str]] = &[BITS_GEO_SORT, STREAMS, HASH_FIELD_TTL, OTHERS];
 
 /// Commands that a Redis without cluster support refuses.
 const CLUSTER: &[&str] = &["asking", "cluster", "readonly", "readwrite"];

@@ -6,12 +6,14 @@ pub mod command_cmd;
 pub mod connection;
 pub mod debug;
 pub mod info;
+pub mod functions;
 pub mod latency;
 pub(crate) mod later;
 pub mod memory;
 pub mod pubsub;
 pub mod replication;
 pub mod sentinel;
+pub mod scripting;
 pub mod server;
 pub mod slowlog;
 pub mod transactions;
@@ -34,6 +36,8 @@ pub const TABLES: &[&[&Command<NodeFn>]] = &[
     memory::TABLE,
     latency::TABLE,
     slowlog::TABLE,
+    scripting::TABLE,
+    functions::TABLE,
     about::TABLE,
 ];
 

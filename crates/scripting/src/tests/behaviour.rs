@@ -172,7 +172,7 @@ fn message_pack() {
     let packed = hex("cmsgpack.pack(1,-1,-33,128,65536,2^40,-2^40,0.5,0.1,'a',true,nil,{},{1,2},{a=1},{1,nil,3},function() end)");
     assert_eq!(
         packed,
-        "$134 01ffd0dfcc80ce00010000cf0000010000000000d3ffffff0000000000ca3f000000cb3fb999999999999aa161c3c090920102\
+        "$122 01ffd0dfcc80ce00010000cf0000010000000000d3ffffff0000000000ca3f000000cb3fb999999999999aa161c3c090920102\
          81a161018201010303c0"
     );
     assert_eq!(hex("(function() local t = {} for i = 1, 20 do t = {t} end return cmsgpack.pack(t) end)()"), "$34 91919191919191919191919191919191c0");

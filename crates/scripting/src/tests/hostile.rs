@@ -89,7 +89,7 @@ fn greed_ends_with_an_error() {
         "local t = {} while true do t = {t} if #t > 9 then break end local s = string.rep('x', 1e9) end",
         "return string.rep('x', 1e10)",
         "local s = 'x' while true do s = s .. s end",
-        "local t = {} for i = 1, 1e9 do t[i] = 'abcdefgh' .. i end",
+        "local t, x = {}, string.rep('x', 1e5) for i = 1, 1e9 do t[i] = x .. i end",
         "return unpack({}, 1, 1e8)",
         "return unpack({}, -2147483648, 2147483647)",
         "return {unpack({}, 0, 2147483647)}",
