@@ -16,6 +16,7 @@ local function after_pcall(ok, e, ...)
 end
 
 local function pcall(...)
+  if select0('#', ...) == 0 then return false end
   return after_pcall(pcall0(...))
 end
 

@@ -51,7 +51,8 @@ pub(crate) fn place(lua: &Lua, level: usize) -> Option<Place> {
         let found = lua.inspect_stack(level, |frame| {
             let source = frame.source();
             let name = source.source.as_deref().unwrap_or_default().to_string();
-            if source.what == "C" || name == GLUE {
+            // A frame that a tail call has replaced is not there to be named.
+            if matches!(source.what, "C" | "tail") || name == GLUE || name.starts_with("=(tail") {
                 return None;
             }
             let short = source.short_src.as_deref().unwrap_or_default().to_string();

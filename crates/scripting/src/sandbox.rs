@@ -224,7 +224,7 @@ pub(crate) fn compile(lua: &Lua, text: &[u8], name: &str) -> Result<Function, Ve
         lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function().map_err(|error| {
             if text.first() == Some(&0x1b) {
                 // Redis's interpreter has no reader of compiled code: it finds a wrong character.
-                let shown = if name.as_bytes() == text {
+                let shown = if name.starts_with('\x1b') {
                     "[string \"\x1bLuaQ\"]".to_string()
                 } else {
                     name.trim_start_matches(['@', '=']).to_string()

@@ -313,7 +313,8 @@ fn keys_in(
     if !command.spec.arity_fits(args.len()) {
         return Err(CommandError::new("ERR Invalid number of arguments specified for command"));
     }
-    let keys = keys_of(command.spec, args).filter(|keys| !keys.is_empty());
+    let none_is_fine = command.spec.flags.contains(Flags::NO_MANDATORY_KEYS);
+    let keys = keys_of(command.spec, args).filter(|keys| none_is_fine || !keys.is_empty());
     let keys = keys.ok_or(CommandError::new("ERR Invalid arguments specified for command"))?;
     Ok((command, keys))
 }

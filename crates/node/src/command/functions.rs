@@ -1,7 +1,7 @@
 //! FCALL, FUNCTION.
 //! Source: redis 7.0 `functions.c`.
 
-use super::scripting::{READS_KEYS, RUNS, RUNS_RO, WRITES_KEYS};
+use super::scripting::{READS_KEYS, RUNS, RUNS_RO, WRITES_KEYS, help};
 use crate::script::{RestorePolicy, fcall};
 use crate::{After, Node, NodeCtx, NodeFn, lock};
 use commands::{Command, CommandError, CommandSpec, Flags, Group, keynum};
@@ -127,12 +127,7 @@ const HELP: Command<NodeFn> = Command::new(
         .since("7.0.0")
         .doc("O(1)", "Shows the subcommands."),
     |cx, _| {
-        let lines = HELP_LINES;
-        cx.reply.array(lines.len() + 3);
-        cx.reply.simple("FUNCTION <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
-        lines.iter().for_each(|line| cx.reply.simple(line));
-        cx.reply.simple("HELP");
-        cx.reply.simple("    Prints this help.");
+        help(cx.reply, "FUNCTION", HELP_LINES);
         Ok(After::Done)
     },
 );

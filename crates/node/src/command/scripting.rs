@@ -146,10 +146,19 @@ const HELP: Command<NodeFn> = Command::new(
         .since("5.0.0")
         .doc("O(1)", "Shows the subcommands."),
     |cx, _| {
-        super::help(cx.reply, "SCRIPT", HELP_LINES);
+        help(cx.reply, "SCRIPT", HELP_LINES);
         Ok(After::Done)
     },
 );
+
+/// As Redis words it for these two containers.
+pub(super) fn help(reply: &mut resp::Reply, command: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| reply.simple(line));
+    reply.simple("HELP");
+    reply.simple("    Prints this help.");
+}
 
 const HELP_LINES: &[&str] = &[
     "DEBUG (YES|SYNC|NO)",

@@ -64,6 +64,9 @@ const TOKENS: &[(&str, Token)] = &[
     ("cmd", |draw| draw.one_of(COMMAND_NAMES)),
     ("cfg", |draw| draw.one_of(CONFIG_NAMES)),
     ("junk", Gen::junk),
+    ("lua", |draw| draw.one_of(super::scripts::SCRIPTS)),
+    ("luabad", |draw| draw.one_of(super::scripts::FAILING)),
+    ("libcode", |draw| draw.one_of(super::scripts::LIBRARIES)),
 ];
 
 const COMMAND_NAMES: &[&str] = &[
