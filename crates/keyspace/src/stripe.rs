@@ -7,11 +7,11 @@
 use crate::db::DbStripe;
 use crate::snapshot::{EncodeEntry, PassProgress, StripePass, TablePass};
 use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use structures::hash::hash_bytes;
 use structures::{Entry, Table};
@@ -440,11 +440,7 @@ impl Keyspace {
     /// As [`Keyspace::hold`], but nothing is held and `None` returned when a stripe is taken and
     /// `give_up` says so: a script may hold stripes for very long.
     #[inline]
-    pub fn hold_unless(
-        &self,
-        mask: StripeMask,
-        give_up: &dyn Fn() -> bool,
-    ) -> Option<Held<'_>> {
+    pub fn hold_unless(&self, mask: StripeMask, give_up: &dyn Fn() -> bool) -> Option<Held<'_>> {
         let mut guards = SmallVec::new();
         let mut left = mask.0 & self.all().0;
         while left != 0 {

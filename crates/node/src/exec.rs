@@ -365,7 +365,8 @@ impl Node {
             None => self.mask_of(command, args),
         };
         loop {
-            let held = self.keyspace.hold_unless(mask, &|| !from_master && self.scripts.is_busy())?;
+            let held =
+                self.keyspace.hold_unless(mask, &|| !from_master && self.scripts.is_busy())?;
             let mut keys = Keys::new(held, db, options);
             if let Some(place) = place {
                 keys.know(args.at(command.single_key), place.hash);
@@ -406,7 +407,8 @@ impl Node {
         let start_us = worker.now.mono_us;
         let from_master = session.info.master.load(Relaxed);
         if command.spec.name == "exec" {
-            let next = self.execute_transaction(worker, session, command, args, reply, from_master, serve);
+            let next =
+                self.execute_transaction(worker, session, command, args, reply, from_master, serve);
             self.account(worker, session, command, args, start_us, false);
             return next;
         }
@@ -421,16 +423,23 @@ impl Node {
             // The role changed between admission and the locks; under them it stays.
             drop(keys);
             return match self.admit(worker, session, command, args) {
-                Admission::Run => {
-                    self.execute(worker, session, command, place, args, reply, serve)
-                }
+                Admission::Run => self.execute(worker, session, command, place, args, reply, serve),
                 Admission::Held => Next::Held,
                 Admission::Refuse(error) => self.refuse(session, Some(command), &error, reply),
             };
         }
         let mark = reply.mark();
-        let outcome =
-            self.run_one(worker, session, command, args, &mut keys, reply, from_master, false, serve);
+        let outcome = self.run_one(
+            worker,
+            session,
+            command,
+            args,
+            &mut keys,
+            reply,
+            from_master,
+            false,
+            serve,
+        );
         let mut failed = false;
         let next = match outcome {
             Ok(Outcome::Done) => Next::Continue,
@@ -644,8 +653,17 @@ impl Node {
             let mark = reply.mark();
             let start_us = worker.now.mono_us;
             keys.db = session.db;
-            let outcome =
-                self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true, serve);
+            let outcome = self.run_one(
+                worker,
+                session,
+                command,
+                &args,
+                &mut keys,
+                reply,
+                from_master,
+                true,
+                serve,
+            );
             let failed = outcome.is_err();
             match outcome {
                 Ok(Outcome::Close) => next = Next::Close,
@@ -681,7 +699,15 @@ impl Node {
         from_master: bool,
     ) -> bool {
         let outcome = self.run_one(
-            worker, session, command, args, keys, reply, from_master, true, &mut || {},
+            worker,
+            session,
+            command,
+            args,
+            keys,
+            reply,
+            from_master,
+            true,
+            &mut || {},
         );
         let Err(error) = outcome else { return false };
         reply.buffer_mut().clear();

@@ -43,11 +43,7 @@ fn one_field(lua: &Lua, args: &MultiValue) -> mlua::Result<Result<Vec<u8>, Table
 /// Source: redis 7.0 `script_lua.c:luaPushErrorBuff`.
 fn error_text(text: &[u8]) -> Vec<u8> {
     let text = text.strip_prefix(b"-").unwrap_or(text);
-    let text: Vec<u8> = if text.contains(&b' ') {
-        text.to_vec()
-    } else {
-        [b"ERR ", text].concat()
-    };
+    let text: Vec<u8> = if text.contains(&b' ') { text.to_vec() } else { [b"ERR ", text].concat() };
     let end = text.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |at| at + 1);
     text[..end].to_vec()
 }
@@ -92,19 +88,21 @@ pub(crate) fn library(
     ] {
         table.raw_set(name, bits)?;
     }
-    let error_reply = lua.create_function(|lua, args: MultiValue| match one_field(lua, &args)? {
-        Ok(text) => error_table(lua, &error_text(&text), false),
-        Err(table) => Ok(table),
-    })?;
+    let error_reply =
+        lua.create_function(|lua, args: MultiValue| match one_field(lua, &args)? {
+            Ok(text) => error_table(lua, &error_text(&text), false),
+            Err(table) => Ok(table),
+        })?;
     table.raw_set("error_reply", error_reply)?;
-    let status_reply = lua.create_function(|lua, args: MultiValue| match one_field(lua, &args)? {
-        Ok(text) => {
-            let table = lua.create_table()?;
-            table.raw_set("ok", lua.create_string(text)?)?;
-            Ok(table)
-        }
-        Err(table) => Ok(table),
-    })?;
+    let status_reply =
+        lua.create_function(|lua, args: MultiValue| match one_field(lua, &args)? {
+            Ok(text) => {
+                let table = lua.create_table()?;
+                table.raw_set("ok", lua.create_string(text)?)?;
+                Ok(table)
+            }
+            Err(table) => Ok(table),
+        })?;
     table.raw_set("status_reply", status_reply)?;
     let sha1hex = lua.create_function(|_, args: MultiValue| {
         if args.len() != 1 {

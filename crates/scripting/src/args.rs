@@ -32,21 +32,37 @@ impl<'l> Argv<'l> {
 
     /// `bad argument #1 to 'name' (…)`.
     pub(crate) fn bad(&self, at: usize, what: impl AsRef<[u8]>) -> Error {
-        let is_method = self
-            .lua
-            .inspect_stack(0, |frame| {
-                frame.names().name_what == Some("method")
-            })
-            .unwrap_or(false);
+        let (is_method, name) = self.call_name();
         let at = if is_method { at.saturating_sub(1) } else { at };
         let mut text = if is_method && at == 0 {
-            format!("calling '{}' on bad self (", self.name).into_bytes()
+            format!("calling '{name}' on bad self (").into_bytes()
         } else {
-            format!("bad argument #{at} to '{}' (", self.name).into_bytes()
+            format!("bad argument #{at} to '{name}' (").into_bytes()
         };
         text.extend_from_slice(what.as_ref());
         text.push(b')');
         raise::text(self.lua, text)
+    }
+
+    /// Whether the function was called as a method, and by which name.
+    fn call_name(&self) -> (bool, String) {
+        let by_glue = self
+            .lua
+            .inspect_stack(1, |frame| {
+                frame.source().source.as_deref() == Some(raise::GLUE)
+                    || frame.source().what == "tail"
+            })
+            .unwrap_or(false);
+        if by_glue {
+            return (false, self.name.to_string());
+        }
+        self.lua
+            .inspect_stack(0, |frame| {
+                let names = frame.names();
+                let name = names.name.as_deref().unwrap_or("?").to_string();
+                (names.name_what == Some("method"), name)
+            })
+            .unwrap_or((false, self.name.to_string()))
     }
 
     /// `… expected, got …`.

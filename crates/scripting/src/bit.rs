@@ -4,13 +4,11 @@
 use crate::args::Argv;
 use mlua::{Lua, MultiValue, Table};
 
-/// A number as 32 bits: rounded to the nearest integer, then modulo 2^32.
+/// A number as 32 bits: rounded to the nearest integer, then modulo 2^32. As the original does it, by
+/// adding 2^52 + 2^51 and taking the lowest bits of the sum: beyond 2^51 the result is odd, but the
+/// same.
 fn to_bits(number: f64) -> u32 {
-    if !number.is_finite() {
-        return 0;
-    }
-    let rounded = number.round_ties_even();
-    rounded.rem_euclid(4294967296.0) as u32
+    (number + 6755399441055744.0).to_bits() as u32
 }
 
 fn bits(argv: &Argv<'_>, at: usize) -> mlua::Result<u32> {
@@ -21,11 +19,7 @@ fn signed(bits: u32) -> f64 {
     f64::from(bits as i32)
 }
 
-fn fold(
-    lua: &Lua,
-    name: &'static str,
-    join: fn(u32, u32) -> u32,
-) -> mlua::Result<mlua::Function> {
+fn fold(lua: &Lua, name: &'static str, join: fn(u32, u32) -> u32) -> mlua::Result<mlua::Function> {
     lua.create_function(move |lua, args: MultiValue| {
         let argv = Argv::new(lua, name, args);
         let mut all = bits(&argv, 1)?;
@@ -36,11 +30,7 @@ fn fold(
     })
 }
 
-fn shift(
-    lua: &Lua,
-    name: &'static str,
-    by: fn(u32, u32) -> u32,
-) -> mlua::Result<mlua::Function> {
+fn shift(lua: &Lua, name: &'static str, by: fn(u32, u32) -> u32) -> mlua::Result<mlua::Function> {
     lua.create_function(move |lua, args: MultiValue| {
         let argv = Argv::new(lua, name, args);
         let value = bits(&argv, 1)?;

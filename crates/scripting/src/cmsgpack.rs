@@ -247,17 +247,15 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn unpack_from(
-    argv: &Argv<'_>,
-    limit: i64,
-    offset: i64,
-) -> mlua::Result<MultiValue> {
+fn unpack_from(argv: &Argv<'_>, limit: i64, offset: i64) -> mlua::Result<MultiValue> {
     let lua = argv.lua;
     let bytes = argv.bytes(1)?;
     let all = limit == 0 && offset == 0;
     if limit < 0 || offset < 0 {
-        let text =
-            format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
+        let text = format!(
+            "Invalid request to unpack with offset of {offset} and limit of {}.",
+            bytes.len()
+        );
         return Err(raise::text(lua, text));
     }
     if offset as usize > bytes.len() {

@@ -129,18 +129,13 @@ pub(crate) fn to_reply(
     if let Value::Table(table) = value
         && let Value::String(text) = table.raw_get::<Value>("err")?
     {
-        return Ok(Err(text.as_bytes().to_vec()));
+        return Ok(Err(up_to_nul(&text.as_bytes()).to_vec()));
     }
     write(value, script_resp3, 0, reply)?;
     Ok(Ok(()))
 }
 
-fn write(
-    value: &Value,
-    script_resp3: bool,
-    depth: usize,
-    reply: &mut Reply,
-) -> mlua::Result<()> {
+fn write(value: &Value, script_resp3: bool, depth: usize, reply: &mut Reply) -> mlua::Result<()> {
     match value {
         Value::String(text) => reply.bulk(&text.as_bytes()),
         Value::Boolean(value) if script_resp3 => reply.boolean(*value),
@@ -166,7 +161,7 @@ fn write_table(
     reply: &mut Reply,
 ) -> mlua::Result<()> {
     if let Value::String(text) = table.raw_get::<Value>("err")? {
-        reply.error_bytes(&text.as_bytes());
+        reply.error_bytes(up_to_nul(&text.as_bytes()));
         return Ok(());
     }
     if let Value::String(text) = table.raw_get::<Value>("ok")? {
@@ -238,7 +233,13 @@ fn write_table(
     Ok(())
 }
 
+/// Status and error texts end at a NUL: Redis reads them as C strings.
+pub(crate) fn up_to_nul(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+}
+
 fn simple(text: &[u8], reply: &mut Reply) {
+    let text = up_to_nul(text);
     let buffer = reply.buffer_mut();
     buffer.push(b'+');
     buffer.extend(text.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));

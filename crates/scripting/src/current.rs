@@ -44,7 +44,9 @@ impl Current {
     pub(crate) fn ask(&self, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
         match self.entry() {
             Some(entry) => entry.host.call((what as u8, args)),
-            None => Err(crate::raise::table("ERR redis API can only be called by a running script")),
+            None => {
+                Err(crate::raise::table("ERR redis API can only be called by a running script"))
+            }
         }
     }
 

@@ -88,8 +88,7 @@ impl Engine {
     }
 
     fn build(kind: Kind, about: About, random: &Random) -> mlua::Result<Engine> {
-        let libraries =
-            StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
         let current = Current::default();
         let sandbox = Sandbox::new(&lua, &current, random)?;
@@ -172,11 +171,7 @@ impl Engine {
             self.sandbox.globals.raw_set("KEYS", &keys)?;
             self.sandbox.globals.raw_set("ARGV", &argv)?;
         }
-        let run = RefCell::new(Run {
-            host,
-            scratch: Reply::new(Protocol::Resp2),
-            killed: false,
-        });
+        let run = RefCell::new(Run { host, scratch: Reply::new(Protocol::Resp2), killed: false });
         let (ok, value) = lua.scope(|scope| {
             let asked = scope.create_function(|lua, args: MultiValue| {
                 let mut run = run.try_borrow_mut().map_err(mlua::Error::external)?;
@@ -199,7 +194,8 @@ impl Engine {
 
     fn failure(&self, name: &str, value: &Value, killed: bool) -> Failure {
         match self.seen.take() {
-            Some((mut text, counted, place)) => {
+            Some((text, counted, place)) => {
+                let mut text = convert::up_to_nul(&text).to_vec();
                 if let Some((source, line)) = place {
                     let tail = format!(" script: {name}, on {source}:{line}.");
                     text.extend_from_slice(tail.as_bytes());
@@ -253,7 +249,8 @@ fn describe(value: &Value) -> (Vec<u8>, bool) {
             Raise::Table(text, counted) => (text, counted),
             Raise::Kill(text) => (text.as_bytes().to_vec(), false),
         },
-        Value::Table(table) => match table.raw_get::<Value>("err").ok().as_ref().and_then(as_bytes) {
+        Value::Table(table) => match table.raw_get::<Value>("err").ok().as_ref().and_then(as_bytes)
+        {
             Some(text) => {
                 (text, table.raw_get::<bool>("ignore_error_stats_update").unwrap_or(false))
             }
@@ -351,12 +348,16 @@ fn answer(lua: &Lua, run: &mut Run<'_>, mut args: MultiValue) -> mlua::Result<Mu
                 return Err(raise::table(NO_ARGUMENT));
             }
             let args = command_args(lua, &args).ok_or_else(|| {
-                raise::table("ERR redis.acl_check_cmd() require all arguments to be strings or integers")
+                raise::table(
+                    "ERR redis.acl_check_cmd() require all arguments to be strings or integers",
+                )
             })?;
             match run.host.may_run(&args) {
                 Some(may) => Value::Boolean(may),
                 None => {
-                    return Err(raise::table("ERR Invalid command passed to redis.acl_check_cmd()"));
+                    return Err(raise::table(
+                        "ERR Invalid command passed to redis.acl_check_cmd()",
+                    ));
                 }
             }
         }
@@ -389,7 +390,9 @@ fn call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, raises: bool) -> mlua::
         Err(NO_ARGUMENT.as_bytes().to_vec())
     } else {
         match command_args(lua, args) {
-            None => Err(b"ERR Lua redis lib command arguments must be strings or integers".to_vec()),
+            None => {
+                Err(b"ERR Lua redis lib command arguments must be strings or integers".to_vec())
+            }
             Some(args) => {
                 run.scratch.buffer_mut().clear();
                 match run.host.call(&args, &mut run.scratch) {

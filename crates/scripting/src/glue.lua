@@ -1,6 +1,6 @@
 -- The parts of the sandbox that have to be Lua: whatever calls a script's function lets its errors
 -- pass unchanged. Names ending in 0 are the originals.
-local pcall0, xpcall0, resume0, error0, type0, gsub0, next_match, visible, sort0, backing, concat0,
+local pcall0, xpcall0, resume0, error0, type0, gsub0, matches_of, visible, sort0, backing, concat0,
   loadstring, write_error, select0, tostring0, type_error = ...
 
 -- pcall: an error table is seen as its text. An end that must not be held up goes on.
@@ -49,6 +49,7 @@ end
 
 local function gsub(s, p, r, n)
   if type0(r) ~= 'function' then return gsub0(s, p, r, n) end
+  local next_match = matches_of(s, p)
   if type0(s) == 'number' then s = tostring0(s) end
   if type0(p) == 'number' then p = tostring0(p) end
   local at, count, out, size = 1, 0, {}, 0
@@ -78,7 +79,7 @@ local function gsub(s, p, r, n)
   end
   local anchored = p:sub(1, 1) == '^'
   while count < most and at <= length + 1 do
-    if not apply(next_match(s, p, at)) then break end
+    if not apply(next_match(at)) then break end
     if anchored then break end
   end
   out[size + 1] = s:sub(at)

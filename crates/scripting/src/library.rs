@@ -69,7 +69,8 @@ impl Engine {
             Ok(Err(text)) => return Err(failed(text)),
             Err(error) => return Err(failed(raise::read(&error).to_string().into_bytes())),
         }
-        let functions = std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let functions =
+            std::mem::take(&mut *found.0.lock().unwrap_or_else(PoisonError::into_inner));
         if functions.is_empty() {
             return Err(b"ERR No functions registered".to_vec());
         }
@@ -103,7 +104,12 @@ impl Engine {
                 answer(&mut asked, args)
             })?;
             self.current.enter(host, "ERR FUNCTION LOAD timeout");
-            self.sandbox.run.call::<(bool, Value)>((code, self.describing(lua)?, Value::Nil, Value::Nil))
+            self.sandbox.run.call::<(bool, Value)>((
+                code,
+                self.describing(lua)?,
+                Value::Nil,
+                Value::Nil,
+            ))
         });
         self.current.leave();
         metatable.raw_set("__index", &self.sandbox.globals)?;
@@ -231,16 +237,14 @@ fn named(argument: Option<&Value>) -> mlua::Result<Function> {
             b"function_name" => match as_bytes(&value) {
                 Some(text) => name = Some(text),
                 None => {
-                    let text =
-                        "ERR function_name argument given to redis.register_function must be a string";
+                    let text = "ERR function_name argument given to redis.register_function must be a string";
                     return Err(raise::table(text));
                 }
             },
             b"description" => match as_bytes(&value) {
                 Some(text) => description = Some(text),
                 None => {
-                    let text =
-                        "ERR description argument given to redis.register_function must be a string";
+                    let text = "ERR description argument given to redis.register_function must be a string";
                     return Err(raise::table(text));
                 }
             },

@@ -65,9 +65,28 @@ pub(crate) fn place(lua: &Lua, level: usize) -> Option<Place> {
     None
 }
 
+/// Whether our function was called by another C function (`pcall(cjson.decode, …)`): then its
+/// errors bear no place.
+fn called_by_c(lua: &Lua) -> bool {
+    for level in 1..16 {
+        let found = lua.inspect_stack(level, |frame| {
+            let source = frame.source();
+            let ours = source.source.as_deref() == Some(GLUE) || source.what == "tail";
+            (!ours).then_some(source.what == "C")
+        });
+        match found {
+            Some(Some(is_c)) => return is_c,
+            Some(None) => {}
+            None => return false,
+        }
+    }
+    false
+}
+
 /// An error text with the place of the caller before it, as `luaL_error`.
 pub(crate) fn text(lua: &Lua, message: impl AsRef<[u8]>) -> Error {
-    let mut whole = match place(lua, 1) {
+    let known = if called_by_c(lua) { None } else { place(lua, 1) };
+    let mut whole = match known {
         Some(place) => format!("{}:{}: ", place.short, place.line).into_bytes(),
         None => Vec::new(),
     };

@@ -158,7 +158,8 @@ fn install_glue(
             None => Ok((Value::Nil, true)),
         }
     })?;
-    let write_error = lua.create_function(|_, ()| -> mlua::Result<()> { Err(raise::bare(READONLY)) })?;
+    let write_error =
+        lua.create_function(|_, ()| -> mlua::Result<()> { Err(raise::bare(READONLY)) })?;
     let load_text = lua.create_function(load_string)?;
     globals.raw_set("loadstring", &load_text)?;
     let type_error = lua.create_function(|_, (name, at): (String, i64)| {
@@ -339,7 +340,8 @@ fn install_getmetatable(
             Some(Value::Error(_)) => Ok(Value::Nil),
             Some(value) => {
                 let found = plain.call::<Value>(value)?;
-                let is_strings = matches!(&found, Value::Table(table) if *table == string_metatable);
+                let is_strings =
+                    matches!(&found, Value::Table(table) if *table == string_metatable);
                 Ok(if is_strings { Value::Table(shown.clone()) } else { found })
             }
         }

@@ -51,7 +51,8 @@ fn find(lua: &Lua, current: &Current, args: MultiValue, is_find: bool) -> mlua::
     let argv = Argv::new(lua, if is_find { "find" } else { "match" }, args);
     let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
     let mut at = start_of(&argv, 3, text.len())?;
-    let flag = matches!(argv.get(4), Some(value) if !matches!(value, Value::Nil | Value::Boolean(false)));
+    let flag =
+        matches!(argv.get(4), Some(value) if !matches!(value, Value::Nil | Value::Boolean(false)));
     if is_find && (flag || is_plain(&pattern)) {
         let Some(found) = find_plain(&text, &pattern, at) else {
             return Ok(MultiValue::from_vec(vec![Value::Nil]));
@@ -65,9 +66,8 @@ fn find(lua: &Lua, current: &Current, args: MultiValue, is_find: bool) -> mlua::
     let mut go_on = || current.tick();
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     loop {
-        let found = matcher
-            .run(at, usize::from(anchored))
-            .map_err(|stop| stopped(lua, current, stop))?;
+        let found =
+            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, current, stop))?;
         if let Some(end) = found {
             let mut out = Vec::new();
             let mut captures = matcher.captures(at, end);
@@ -116,31 +116,34 @@ fn gmatch(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<mlua::
     })
 }
 
-/// One step of `gsub`: the next match from a position on. Returns its start (from 1), its end and
-/// its captures, or nil. The replacing is done by Lua code, so that errors of a script's own
-/// function pass through unchanged.
-fn next_match(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<MultiValue> {
+/// The matches of a text for `gsub`: a function that gives the next one from a position on, as its
+/// start (from 1), its end and its captures, or nil. The replacing is done by Lua code, so that
+/// errors of a script's own function pass through unchanged.
+fn matches_of(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<mlua::Function> {
     let argv = Argv::new(lua, "gsub", args);
-    let (text, pattern, at) = (argv.bytes(1)?, argv.bytes(2)?, argv.integer(3)? as usize - 1);
-    let anchored = pattern.first() == Some(&b'^');
-    let mut go_on = || current.tick();
-    let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
-    for start in at..=text.len() {
-        let found = matcher
-            .run(start, usize::from(anchored))
-            .map_err(|stop| stopped(lua, current, stop))?;
-        if let Some(end) = found {
-            let mut out = vec![Value::Number((start + 1) as f64), Value::Number(end as f64)];
-            for capture in matcher.captures(start, end) {
-                out.push(captured(lua, &text, capture)?);
+    let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
+    let current = current.clone();
+    lua.create_function(move |lua, at: usize| {
+        let anchored = pattern.first() == Some(&b'^');
+        let mut go_on = || current.tick();
+        let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
+        for start in at.saturating_sub(1)..=text.len() {
+            let found = matcher
+                .run(start, usize::from(anchored))
+                .map_err(|stop| stopped(lua, &current, stop))?;
+            if let Some(end) = found {
+                let mut out = vec![Value::Number((start + 1) as f64), Value::Number(end as f64)];
+                for capture in matcher.captures(start, end) {
+                    out.push(captured(lua, &text, capture)?);
+                }
+                return Ok(MultiValue::from_vec(out));
             }
-            return Ok(MultiValue::from_vec(out));
+            if anchored {
+                break;
+            }
         }
-        if anchored {
-            break;
-        }
-    }
-    Ok(MultiValue::from_vec(vec![Value::Nil]))
+        Ok(MultiValue::from_vec(vec![Value::Nil]))
+    })
 }
 
 /// What takes the place of a match.
@@ -163,9 +166,8 @@ fn gsub(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<(mlua::L
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     let (mut out, mut at, mut count) = (Vec::new(), 0, 0);
     while count < most {
-        let found = matcher
-            .run(at, usize::from(anchored))
-            .map_err(|stop| stopped(lua, current, stop))?;
+        let found =
+            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, current, stop))?;
         if let Some(end) = found {
             count += 1;
             let captures = matcher.captures(at, end);
@@ -248,7 +250,7 @@ fn repeat(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::LuaString> {
     lua.create_string(text.repeat(times))
 }
 
-/// Puts our functions into `string`; returns the step of `gsub` and `gsub` without functions.
+/// Puts our functions into `string`; returns the matches for `gsub` and `gsub` without functions.
 pub(crate) fn install(
     lua: &Lua,
     string: &Table,
@@ -266,7 +268,7 @@ pub(crate) fn install(
     string.raw_set("gfind", function)?;
     string.raw_set("rep", lua.create_function(repeat)?)?;
     let c = current.clone();
-    let step = lua.create_function(move |lua, args: MultiValue| next_match(lua, &c, args))?;
+    let step = lua.create_function(move |lua, args: MultiValue| matches_of(lua, &c, args))?;
     let c = current.clone();
     let plain = lua.create_function(move |lua, args: MultiValue| gsub(lua, &c, args))?;
     Ok((step, plain))

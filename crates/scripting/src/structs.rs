@@ -124,7 +124,11 @@ fn get_integer(bytes: &[u8], little: bool, signed: bool) -> f64 {
     let size = bytes.len();
     let mut bits: u64 = 0;
     let mut add = |byte: &u8| bits = bits.wrapping_shl(8) | u64::from(*byte);
-    if little { bytes.iter().rev().for_each(&mut add) } else { bytes.iter().for_each(&mut add) }
+    if little {
+        bytes.iter().rev().for_each(&mut add)
+    } else {
+        bytes.iter().for_each(&mut add)
+    }
     if !signed {
         return bits as f64;
     }

@@ -66,7 +66,9 @@ fn run_on(engine: &mut Engine, host: &mut Notes, source: &str) -> String {
     let keys: [&[u8]; 2] = [b"k1", b"k2"];
     let argv: [&[u8]; 1] = [b"a1"];
     match engine.run(&script, "SHA", &keys, &argv, host, &mut reply) {
-        Ok(()) => String::from_utf8_lossy(reply.bytes()).replace("\r\n", " ").trim_end().to_string(),
+        Ok(()) => {
+            String::from_utf8_lossy(reply.bytes()).replace("\r\n", " ").trim_end().to_string()
+        }
         Err(failure) => format!("-{}", String::from_utf8_lossy(&failure.text)),
     }
 }

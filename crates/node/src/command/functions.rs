@@ -278,7 +278,10 @@ const RESTORE: Command<NodeFn> = Command::new(
     CommandSpec::new("function|restore", -3, Group::Scripting)
         .flags(CHANGES.union(Flags::DENYOOM))
         .since("7.0.0")
-        .doc("O(N) where N is the number of functions on the payload", "Adds libraries of a payload.")
+        .doc(
+            "O(N) where N is the number of functions on the payload",
+            "Adds libraries of a payload.",
+        )
         .tips(ALL),
     restore,
 );
@@ -300,9 +303,7 @@ fn restore(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     };
     let sources = persistence::dump::function_restore_payload(args.at(2))
         .map_err(|error| CommandError::owned(error.to_string()))?;
-    cx.node
-        .restore_functions(&sources, policy)
-        .map_err(|text| CommandError::quoting(&[&text]))?;
+    cx.node.restore_functions(&sources, policy).map_err(|text| CommandError::quoting(&[&text]))?;
     changed(cx);
     cx.reply.ok();
     Ok(After::Propagate)
@@ -359,7 +360,11 @@ impl Node {
     }
 
     /// Adds a library; returns its name. The error is a reply's text. No function may be running.
-    pub fn load_functions(&self, source: &[u8], replace: bool) -> std::result::Result<String, Vec<u8>> {
+    pub fn load_functions(
+        &self,
+        source: &[u8],
+        replace: bool,
+    ) -> std::result::Result<String, Vec<u8>> {
         let until = self.host.mono_us().saturating_add(LOAD_US);
         let mut go_on = || self.host.mono_us() < until;
         let mut log = |level: u8, line: &[u8]| self.host.log(level, &String::from_utf8_lossy(line));

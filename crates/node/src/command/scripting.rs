@@ -129,8 +129,8 @@ const FLUSH: Command<NodeFn> = Command::new(
         .doc("O(N) with N being the number of scripts in cache", "Empties the cache of scripts.")
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
     |cx, args| {
-        let fits = args.len() == 2
-            || (args.len() == 3 && (args.is(2, "async") || args.is(2, "sync")));
+        let fits =
+            args.len() == 2 || (args.len() == 3 && (args.is(2, "async") || args.is(2, "sync")));
         if !fits {
             return Err(CommandError::new("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
         }

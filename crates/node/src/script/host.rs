@@ -175,7 +175,9 @@ pub(super) fn may_start(
         return Ok(());
     }
     if flags.no_cluster && config.cluster_enabled {
-        return Err(CommandError::new("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+        return Err(CommandError::new(
+            "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+        ));
     }
     if stale && !flags.allow_stale && !from_master {
         return Err(CommandError::new(
@@ -188,7 +190,9 @@ pub(super) fn may_start(
                 "READONLY Can not run script with write flag on readonly replica.",
             ));
         }
-        if let Some(error) = node.refuse_writes(config).filter(|_| !from_master && !node.is_replica()) {
+        if let Some(error) =
+            node.refuse_writes(config).filter(|_| !from_master && !node.is_replica())
+        {
             if error.text().starts_with("MISCONF") {
                 return Err(CommandError::new(
                     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \

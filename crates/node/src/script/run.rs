@@ -90,9 +90,11 @@ pub(crate) fn eval(
 ) -> Result<After> {
     let (keys, argv) = split(args)?;
     let script = match by {
-        EvalBy::Sha => cx.node.scripts.get(args.at(1)).ok_or(CommandError::new(
-            "NOSCRIPT No matching script. Please use EVAL.",
-        ))?,
+        EvalBy::Sha => cx
+            .node
+            .scripts
+            .get(args.at(1))
+            .ok_or(CommandError::new("NOSCRIPT No matching script. Please use EVAL."))?,
         EvalBy::Source => {
             let sha = scripting::sha1_hex(args.at(1));
             match cx.node.scripts.get(sha.as_bytes()) {

@@ -173,7 +173,6 @@ fn what_is_not_here() {
         ("acl list", "-ERR ACL LIST is not supported yet"),
         ("acl foo", "-ERR unknown subcommand 'foo'. Try ACL HELP."),
         ("xadd s * a 1", "-ERR XADD is not supported yet"),
-        ("eval \"return 1\" 0", "-ERR EVAL is not supported yet"),
         ("cluster info", "-ERR This instance has cluster support disabled"),
         ("readonly", "-ERR This instance has cluster support disabled"),
         ("pubsub shardchannels", "-ERR PUBSUB SHARDCHANNELS is not supported yet"),

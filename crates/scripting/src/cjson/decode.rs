@@ -193,9 +193,7 @@ impl Parser<'_> {
 
     fn hex4(&self, ahead: usize) -> Option<u32> {
         let digits = self.bytes.get(self.at + ahead..self.at + ahead + 4)?;
-        digits
-            .iter()
-            .try_fold(0, |value, &digit| Some(value * 16 + (digit as char).to_digit(16)?))
+        digits.iter().try_fold(0, |value, &digit| Some(value * 16 + (digit as char).to_digit(16)?))
     }
 
     /// `\uXXXX`, or two of them that are a pair. Returns how many bytes it was.

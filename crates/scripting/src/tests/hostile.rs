@@ -4,7 +4,10 @@ use super::*;
 
 #[test]
 fn there_is_no_way_out() {
-    for name in ["dofile", "loadfile", "print", "require", "module", "io", "debug", "package", "getfenv", "setfenv", "newproxy"] {
+    for name in [
+        "dofile", "loadfile", "print", "require", "module", "io", "debug", "package", "getfenv",
+        "setfenv", "newproxy",
+    ] {
         let got = run(&format!("return {name}"));
         assert!(got.contains("nonexistent global variable"), "{name}: {got}");
     }
@@ -14,7 +17,8 @@ fn there_is_no_way_out() {
 
 #[test]
 fn protected_tables_stay_as_they_are() {
-    let refused = "-ERR user_script:1: Attempt to modify a readonly table script: SHA, on @user_script:1.";
+    let refused =
+        "-ERR user_script:1: Attempt to modify a readonly table script: SHA, on @user_script:1.";
     let bare = "-ERR Attempt to modify a readonly table script: SHA, on @user_script:1.";
     check(&[
         ("foo = 1", refused),
@@ -70,15 +74,25 @@ fn a_kill_reaches_every_loop() {
     killed("local function f() while true do end end while true do pcall(pcall, f) end");
     killed("while true do xpcall(function() while true do end end, function() end) end");
     killed("while true do xpcall(function() error('x') end, function() while true do end end) end");
-    killed("while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end");
+    killed(
+        "while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end",
+    );
     killed("local f = coroutine.wrap(function() while true do end end) while true do pcall(f) end");
-    killed("local s = string.rep('a', 30000) while true do pcall(string.find, s, 'a-a-a-a-a-a-a-a-a-a-b') end");
+    killed(
+        "local s = string.rep('a', 30000) while true do pcall(string.find, s, 'a-a-a-a-a-a-a-a-a-a-b') end",
+    );
     killed("local s = string.rep('a', 30000) return s:gsub('a-a-a-a-a-a-a-a-b', '')");
     killed("local s = string.rep('a', 30000) for w in s:gmatch('a-a-a-a-a-a-a-a-b') do end");
-    killed("local t = setmetatable({}, {__index = function(t, k) while true do end end}) while true do pcall(function() return t.x end) end");
-    killed("local t = {} for i = 1, 100 do t[i] = i end table.sort(t, function(a, b) while true do end end)");
+    killed(
+        "local t = setmetatable({}, {__index = function(t, k) while true do end end}) while true do pcall(function() return t.x end) end",
+    );
+    killed(
+        "local t = {} for i = 1, 100 do t[i] = i end table.sort(t, function(a, b) while true do end end)",
+    );
     killed("while true do string.gsub('abc', '.', function() while true do end end) end");
-    killed("while true do pcall(loadstring, 'while true do end') pcall(loadstring('while true do end')) end");
+    killed(
+        "while true do pcall(loadstring, 'while true do end') pcall(loadstring('while true do end')) end",
+    );
 }
 
 #[test]
@@ -121,6 +135,13 @@ fn greed_ends_with_an_error() {
 #[test]
 fn protected_calls_nest_until_they_fail() {
     assert_eq!(run("local function f() return pcall(f) end return f()"), ":1");
+}
+
+#[test]
+fn replacing_takes_time_in_proportion() {
+    let source = "local s = string.rep('a', 400000) local r = s:gsub('.', function(c) return 'b' end) return #r";
+    let mut host = Notes::default();
+    assert_eq!(run_on(&mut engine(), &mut host, source), ":400000");
 }
 
 #[test]

@@ -117,10 +117,7 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
     ]);
     with_human(w, "total_system_memory", facts.total_system_memory);
     let scripts = w.cx.node.scripts.memory();
-    w.fields(&[
-        ("used_memory_lua", scripts.vm_eval),
-        ("used_memory_vm_eval", scripts.vm_eval),
-    ]);
+    w.fields(&[("used_memory_lua", scripts.vm_eval), ("used_memory_vm_eval", scripts.vm_eval)]);
     w.field("used_memory_lua_human", human_bytes(scripts.vm_eval));
     w.fields(&[
         ("used_memory_scripts_eval", scripts.cached_bytes),
