@@ -393,6 +393,7 @@ impl Node {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn execute(
         &self,
         worker: &mut Worker,
@@ -599,6 +600,7 @@ impl Node {
     }
 
     /// EXEC: all queued commands under all their stripes, as one record.
+    #[allow(clippy::too_many_arguments)]
     fn execute_transaction(
         &self,
         worker: &mut Worker,

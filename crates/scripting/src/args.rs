@@ -108,7 +108,7 @@ impl<'l> Argv<'l> {
 
 /// A number as C casts it.
 pub(crate) fn to_integer(number: f64) -> i64 {
-    if number.is_nan() || number >= 9.223372036854776e18 || number < -9.223372036854776e18 {
+    if !(-9.223372036854776e18..9.223372036854776e18).contains(&number) {
         i64::MIN
     } else {
         number as i64

@@ -55,16 +55,24 @@ const COLLECT_EVERY: u32 = 50;
 #[derive(Clone)]
 pub struct Compiled(pub(crate) Function);
 
-/// Where a script failed, as the error handler found it.
+/// An error that ended a script: its text, whether statistics have counted it, and its place
+/// (source, line).
+struct Ended {
+    text: Vec<u8>,
+    counted: bool,
+    place: Option<(String, usize)>,
+}
+
+/// What the error handler has seen last.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Option<(Vec<u8>, bool, Option<(String, usize)>)>>>);
+struct Seen(Arc<Mutex<Option<Ended>>>);
 
 impl Seen {
-    fn put(&self, text: Vec<u8>, counted: bool, place: Option<(String, usize)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((text, counted, place));
+    fn put(&self, ended: Ended) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
     }
 
-    fn take(&self) -> Option<(Vec<u8>, bool, Option<(String, usize)>)> {
+    fn take(&self) -> Option<Ended> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -194,7 +202,7 @@ impl Engine {
 
     fn failure(&self, name: &str, value: &Value, killed: bool) -> Failure {
         match self.seen.take() {
-            Some((text, counted, place)) => {
+            Some(Ended { text, counted, place }) => {
                 let mut text = convert::up_to_nul(&text).to_vec();
                 if let Some((source, line)) = place {
                     let tail = format!(" script: {name}, on {source}:{line}.");
@@ -272,7 +280,7 @@ fn error_handler(lua: &Lua, seen: Seen) -> mlua::Result<Function> {
             let source = place.source.strip_prefix('=').unwrap_or(&place.source);
             (source.to_string(), place.line)
         });
-        seen.put(text, counted, place);
+        seen.put(Ended { text, counted, place });
         Ok(Value::Nil)
     })
 }

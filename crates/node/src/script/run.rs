@@ -66,8 +66,10 @@ pub(crate) fn keep(cx: &mut NodeCtx<'_, '_>, body: &[u8], sha: String) -> Result
     Ok(script)
 }
 
+type Words<'a> = Vec<&'a [u8]>;
+
 /// Keys and arguments behind the number of keys.
-fn split<'a>(args: &Args<'a>) -> Result<(Vec<&'a [u8]>, Vec<&'a [u8]>)> {
+fn split<'a>(args: &Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
     let rest: Vec<&[u8]> = args.tail(3).iter().collect();
     let number = stdx::parse_i64(args.at(2))
         .ok_or(CommandError::new("ERR value is not an integer or out of range"))?;
