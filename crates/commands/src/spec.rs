@@ -54,6 +54,8 @@ bitflags::bitflags! {
         const ALL_STRIPES = 1 << 21;
         /// Ours: takes no stripe at start; walks them one at a time (KEYS, SCAN, RANDOMKEY).
         const WALKS = 1 << 22;
+        /// May come without keys although the key specs find some (EVAL).
+        const NO_MANDATORY_KEYS = 1 << 23;
     }
 }
 

@@ -381,7 +381,7 @@ directives! {
         dynamic_hz: bool = "dynamic-hz", BOOL, "yes", Runtime, NO_EFFECT, "More runs of the periodic work with many clients.";
         active_expire_effort: u32 = "active-expire-effort", int(1, 10), "1", Runtime, NO_EFFECT, "How hard to look for expired keys.";
         activerehashing: bool = "activerehashing", BOOL, "yes", Runtime, NO_EFFECT, "Rehash in idle time; tables here grow without it.";
-        busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", Runtime, NO_EFFECT, "Milliseconds after which a script makes others get -BUSY.";
+        busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", int(0, LONG), "5000", Runtime, 0, "Milliseconds after which a script makes others get -BUSY.";
         lua_enable_deprecated_api: bool = "lua-enable-deprecated-api", BOOL, "no", AtStart, HIDDEN | NO_EFFECT, "Keep removed functions of the Lua interface.";
         propagation_error_behavior: PropagationErrorBehavior = "propagation-error-behavior", CHOICE, "ignore", Runtime, NO_EFFECT, "When a replicated command fails.";
     }

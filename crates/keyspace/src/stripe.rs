@@ -7,10 +7,12 @@
 use crate::db::DbStripe;
 use crate::snapshot::{EncodeEntry, PassProgress, StripePass, TablePass};
 use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 use structures::hash::hash_bytes;
 use structures::{Entry, Table};
 
@@ -356,6 +358,8 @@ pub struct Keyspace {
 /// Tries before a worker lets the operating system wait for it. A stripe is held for well below a
 /// microsecond by most commands.
 const SPINS: u32 = 200;
+/// Time between two looks whether waiting for a stripe is to be given up.
+const GIVE_UP_CHECK: Duration = Duration::from_millis(1);
 
 impl Keyspace {
     /// An empty keyspace. `stripes` is a power of two, at most [`STRIPES_MAX`].
@@ -406,7 +410,7 @@ impl Keyspace {
     pub fn prefetch(&self, keys: impl Iterator<Item = (usize, Place)> + Clone) {
         let each = |prefetch: fn(&Table<Entry>, u64)| {
             for (db, place) in keys.clone() {
-                if let Ok(stripe) = self.stripes[place.stripe].try_lock() {
+                if let Some(stripe) = self.stripes[place.stripe].try_lock() {
                     prefetch(&stripe.dbs[db].table, place.hash);
                 }
             }
@@ -429,12 +433,51 @@ impl Keyspace {
         let lock = &*self.stripes[stripe];
         for _ in 0..SPINS {
             match lock.try_lock() {
-                Ok(guard) => return guard,
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Some(guard) => return guard,
+                None => std::hint::spin_loop(),
             }
         }
-        lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock.lock()
+    }
+
+    /// As [`Keyspace::hold`], but nothing is held and `None` returned when a stripe is taken and
+    /// `give_up` says so: a script may hold stripes for very long.
+    #[inline]
+    pub fn hold_unless(&self, mask: StripeMask, give_up: &dyn Fn() -> bool) -> Option<Held<'_>> {
+        let mut guards = SmallVec::new();
+        let mut left = mask.0 & self.all().0;
+        while left != 0 {
+            let stripe = left.trailing_zeros() as usize;
+            match self.stripes[stripe].try_lock() {
+                Some(guard) => guards.push(guard),
+                None => guards.push(self.lock_unless(stripe, give_up)?),
+            }
+            left &= left - 1;
+        }
+        Some(Held { guards, mask: StripeMask(mask.0 & self.all().0), space: self })
+    }
+
+    #[cold]
+    fn lock_unless(
+        &self,
+        stripe: usize,
+        give_up: &dyn Fn() -> bool,
+    ) -> Option<MutexGuard<'_, StripeData>> {
+        let lock = &*self.stripes[stripe];
+        for _ in 0..SPINS {
+            match lock.try_lock() {
+                Some(guard) => return Some(guard),
+                None => std::hint::spin_loop(),
+            }
+        }
+        loop {
+            if give_up() {
+                return None;
+            }
+            if let Some(guard) = lock.try_lock_for(GIVE_UP_CHECK) {
+                return Some(guard);
+            }
+        }
     }
 
     /// Takes the stripes of `mask`, in ascending order, and holds them until dropped.

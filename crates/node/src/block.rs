@@ -201,6 +201,9 @@ impl Node {
 
     /// Answers the connections whose time is up; call it on the worker that owns them.
     pub fn expire_waits(&self, worker: &mut Worker, now: UnixMs) {
+        if self.scripts.is_busy() {
+            return;
+        }
         while let Some(&(until, ticket)) = worker.timeouts.first() {
             if until > now {
                 break;
@@ -273,10 +276,11 @@ impl Node {
 
     fn stop_waiting(&self, blocked: &Blocked, block: &Block) {
         for key in &block.keys {
-            let mut mask = StripeMask::default();
-            mask.add(self.keyspace.stripe_of(key));
-            let stripe = self.keyspace.stripe_of(key);
-            self.keyspace.hold(mask).stripe(stripe).stop_waiting(blocked.db, key, blocked.ticket);
+            self.forget(crate::script::Later::StopWaiting {
+                db: blocked.db,
+                key: key.clone(),
+                ticket: blocked.ticket,
+            });
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Next {
     Continue,
     /// Waits: no request is read until a message answers.
     Blocked,
+    /// The request was not run: it is a script, and is to be given to [`Node::handle_long`].
+    Script,
     /// The request was not run; it is to be given again after [`crate::Message::Resume`].
     Held,
     /// Ends when the replies are sent.
@@ -40,11 +42,37 @@ impl Node {
         args: &Args<'_>,
         reply: &mut Reply,
     ) -> Next {
+        self.handle_long(worker, session, args, reply, &mut || {})
+    }
+
+    /// As [`Node::handle_prepared`] for one request that nothing is known of.
+    pub fn handle_first(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        args: &Args<'_>,
+        reply: &mut Reply,
+    ) -> Next {
         let prepared = self.prepare(session.db, args, self.last_command(session));
-        self.handle_prepared(worker, session, prepared, args, reply)
+        self.handle_as(worker, session, prepared, args, reply, None)
+    }
+
+    /// As [`Node::handle`]; a script that takes long calls `serve` from time to time, for the
+    /// worker's other connections. They will be told that the node is busy.
+    pub fn handle_long(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        args: &Args<'_>,
+        reply: &mut Reply,
+        serve: &mut dyn FnMut(),
+    ) -> Next {
+        let prepared = self.prepare(session.db, args, self.last_command(session));
+        self.handle_as(worker, session, prepared, args, reply, Some(serve))
     }
 
     /// As [`Node::handle`], with what [`Node::prepare_batch`] has found for these arguments.
+    /// Scripts are not run ([`Next::Script`]).
     pub fn handle_prepared(
         &self,
         worker: &mut Worker,
@@ -53,11 +81,23 @@ impl Node {
         args: &Args<'_>,
         reply: &mut Reply,
     ) -> Next {
+        self.handle_as(worker, session, prepared, args, reply, None)
+    }
+
+    fn handle_as(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        prepared: Prepared,
+        args: &Args<'_>,
+        reply: &mut Reply,
+        serve: Option<&mut dyn FnMut()>,
+    ) -> Next {
         if worker.settings_version != self.settings_version() {
             worker.reload_settings(self);
         }
         let mark = reply.mark();
-        let next = self.process(worker, session, prepared, args, reply);
+        let next = self.process(worker, session, prepared, args, reply, serve);
         if !session.pushes.is_empty() {
             let pushes = std::mem::take(&mut session.pushes);
             let own: Vec<u8> = reply.since(mark).to_vec();
@@ -84,6 +124,7 @@ impl Node {
         prepared: Prepared,
         args: &Args<'_>,
         reply: &mut Reply,
+        serve: Option<&mut dyn FnMut()>,
     ) -> Next {
         let Some(command) = prepared.command else {
             return self.refuse(session, None, &self.no_command(args), reply);
@@ -113,10 +154,15 @@ impl Node {
             reply.simple("QUEUED");
             return Next::Continue;
         }
-        if self.monitor_count.load(Relaxed) > 0 {
-            self.feed_monitors(worker, session, command, args);
-        }
-        self.execute(worker, session, command, prepared.place, args, reply)
+        let Some(serve) = serve else {
+            if runs_script(command, session) {
+                return Next::Script;
+            }
+            self.tell_monitors(worker, session, command, args);
+            return self.execute(worker, session, command, prepared.place, args, reply, &mut || {});
+        };
+        self.tell_monitors(worker, session, command, args);
+        self.execute(worker, session, command, prepared.place, args, reply, serve)
     }
 
     /// Answers with an error; a transaction in progress is spoilt.
@@ -232,6 +278,9 @@ impl Node {
         if self.persistence.loading.load(Relaxed) && !flags.contains(Flags::LOADING) {
             return Admission::refuse("LOADING Redis is loading the dataset in memory");
         }
+        if self.scripts.is_busy() && !flags.contains(Flags::ALLOW_BUSY) {
+            return Admission::Refuse(self.scripts.busy_error());
+        }
         let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
         if held_kind
             && !session.is_replica
@@ -292,7 +341,7 @@ impl Node {
     }
 
     /// Why writes are refused at this moment, if they are.
-    fn refuse_writes(&self, config: &config::Config) -> Option<CommandError> {
+    pub(crate) fn refuse_writes(&self, config: &config::Config) -> Option<CommandError> {
         if config.stop_writes_on_bgsave_error
             && !config.save.is_empty()
             && !self.persistence.last_bgsave_ok.load(Relaxed)
@@ -344,6 +393,10 @@ impl Node {
         if flags.contains(Flags::ALL_STRIPES) || command.spec.reaches_everywhere(args) {
             return self.keyspace.all();
         }
+        if flags.contains(Flags::WALKS) && self.scripts.count.load(Relaxed) > 0 {
+            // Walking would wait, stripe by stripe, for a script that may take long.
+            return self.keyspace.all();
+        }
         if flags.contains(Flags::WALKS) || command.spec.keys.is_empty() {
             return mask;
         }
@@ -365,13 +418,16 @@ impl Node {
         place: Option<Place>,
         args: &Args<'k>,
         options: KeyOptions,
-    ) -> Keys<'k> {
+        from_master: bool,
+    ) -> Option<Keys<'k>> {
         let mut mask = match place {
             Some(place) => StripeMask::of(place.stripe),
             None => self.mask_of(command, args),
         };
         loop {
-            let mut keys = Keys::new(self.keyspace.hold(mask), db, options);
+            let held =
+                self.keyspace.hold_unless(mask, &|| !from_master && self.scripts.is_busy())?;
+            let mut keys = Keys::new(held, db, options);
             if let Some(place) = place {
                 keys.know(args.at(command.single_key), place.hash);
             }
@@ -379,11 +435,11 @@ impl Node {
                 || self.blocking.is_empty()
                 || mask == self.keyspace.all()
             {
-                return keys;
+                return Some(keys);
             }
             let names: SmallVec<[&[u8]; 4]> = match keys_of(command.spec, args) {
                 Some(list) => list.iter().map(|&(at, _)| args.at(at)).collect(),
-                None => return keys,
+                None => return Some(keys),
             };
             let dbs = match command.spec.name {
                 "move" | "copy" => 0..self.keyspace.databases(),
@@ -391,12 +447,13 @@ impl Node {
             };
             let wider = self.mask_with_waiters(&mut keys, dbs, &names);
             if mask.covers(wider) {
-                return keys;
+                return Some(keys);
             }
             mask = wider;
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn execute(
         &self,
         worker: &mut Worker,
@@ -405,30 +462,45 @@ impl Node {
         place: Option<Place>,
         args: &Args<'_>,
         reply: &mut Reply,
+        serve: &mut dyn FnMut(),
     ) -> Next {
         session.info.last_command.store(command.index as u32, Relaxed);
         let start_us = worker.now.mono_us;
         let from_master = session.info.master.load(Relaxed);
         if command.spec.name == "exec" {
-            let next = self.execute_transaction(worker, session, command, args, reply, from_master);
+            let next =
+                self.execute_transaction(worker, session, command, args, reply, from_master, serve);
             self.account(worker, session, command, args, start_us, false);
             return next;
         }
         let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
-        let mut keys = self.hold_for(session.db, command, place, args, options);
+        let held = self.hold_for(session.db, command, place, args, options, from_master);
+        let Some(mut keys) = held else {
+            bump(&worker.stats.commands[command.index].rejected, 1);
+            return self.refuse(session, Some(command), &self.scripts.busy_error(), reply);
+        };
         if !from_master && self.is_replica() != replica {
             // The role changed between admission and the locks; under them it stays.
             drop(keys);
             return match self.admit(worker, session, command, args) {
-                Admission::Run => self.execute(worker, session, command, place, args, reply),
+                Admission::Run => self.execute(worker, session, command, place, args, reply, serve),
                 Admission::Held => Next::Held,
                 Admission::Refuse(error) => self.refuse(session, Some(command), &error, reply),
             };
         }
         let mark = reply.mark();
-        let outcome =
-            self.run_one(worker, session, command, args, &mut keys, reply, from_master, false);
+        let outcome = self.run_one(
+            worker,
+            session,
+            command,
+            args,
+            &mut keys,
+            reply,
+            from_master,
+            false,
+            serve,
+        );
         let mut failed = false;
         let next = match outcome {
             Ok(Outcome::Done) => Next::Continue,
@@ -454,6 +526,7 @@ impl Node {
             self.serve_blocked(worker, &mut keys, from_master);
         }
         drop(keys);
+        self.do_later();
         self.account(worker, session, command, args, start_us, failed);
         next
     }
@@ -470,6 +543,7 @@ impl Node {
         reply: &mut Reply,
         from_master: bool,
         in_exec: bool,
+        serve: &mut dyn FnMut(),
     ) -> Result<Outcome, CommandError> {
         let (result, outcome) = match command.run {
             Run::Data(run) => {
@@ -497,13 +571,14 @@ impl Node {
                         keys: &mut *keys,
                         reply,
                         in_exec,
+                        serve,
                     },
                     args,
                 );
                 match after {
                     Ok(After::Done) => (Ok(Effect::None), Outcome::Done),
                     Ok(After::Propagate) => {
-                        if self.records(from_master) {
+                        if self.records(from_master) && !worker.record_off {
                             worker.record.push_args(None, args);
                         }
                         (Ok(Effect::None), Outcome::Done)
@@ -537,7 +612,7 @@ impl Node {
         }
         keys.changes.dirty = 0;
         bump(&worker.stats.dirty, dirty + keys.changes.implied.len() as u64);
-        if self.records(from_master) {
+        if self.records(from_master) && !worker.record_off {
             self.collect(worker, keys.db, args, dirty, &keys.changes.implied, effect);
         }
         if keys.changes.is_quiet() {
@@ -615,6 +690,7 @@ impl Node {
     }
 
     /// EXEC: all queued commands under all their stripes, as one record.
+    #[allow(clippy::too_many_arguments)]
     fn execute_transaction(
         &self,
         worker: &mut Worker,
@@ -623,6 +699,7 @@ impl Node {
         args: &Args<'_>,
         reply: &mut Reply,
         from_master: bool,
+        serve: &mut dyn FnMut(),
     ) -> Next {
         let Some(multi) = session.multi.take() else {
             reply.error("ERR EXEC without MULTI");
@@ -638,14 +715,18 @@ impl Node {
         }
         let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
-        let mut keys =
-            Keys::new(self.keyspace.hold(self.transaction_mask(&multi)), session.db, options);
+        let mask = self.transaction_mask(&multi);
+        let give_up = || !from_master && self.scripts.is_busy();
+        let Some(held) = self.keyspace.hold_unless(mask, &give_up) else {
+            return self.refuse(session, Some(exec), &self.scripts.busy_error(), reply);
+        };
+        let mut keys = Keys::new(held, session.db, options);
         if !from_master && self.is_replica() != replica {
             drop(keys);
             session.multi = Some(multi);
             return match self.admit(worker, session, exec, args) {
                 Admission::Run => {
-                    self.execute_transaction(worker, session, exec, args, reply, from_master)
+                    self.execute_transaction(worker, session, exec, args, reply, from_master, serve)
                 }
                 Admission::Held => Next::Held,
                 Admission::Refuse(error) => self.refuse(session, Some(exec), &error, reply),
@@ -671,8 +752,17 @@ impl Node {
                 reply.error_bytes(error.bytes());
                 continue;
             }
-            let outcome =
-                self.run_one(worker, session, command, &args, &mut keys, reply, from_master, true);
+            let outcome = self.run_one(
+                worker,
+                session,
+                command,
+                &args,
+                &mut keys,
+                reply,
+                from_master,
+                true,
+                serve,
+            );
             let failed = outcome.is_err();
             match outcome {
                 Ok(Outcome::Close) => next = Next::Close,
@@ -690,8 +780,48 @@ impl Node {
             self.serve_blocked(worker, &mut keys, from_master);
         }
         drop(keys);
+        self.do_later();
         crate::command::transactions::end(self, session);
         next
+    }
+
+    /// Runs a command of a script, under the script's stripes. True if it failed.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn run_in_script(
+        &self,
+        worker: &mut Worker,
+        session: &mut Session,
+        command: CommandRef,
+        args: &Args<'_>,
+        keys: &mut Keys<'_>,
+        reply: &mut Reply,
+        from_master: bool,
+    ) -> bool {
+        let outcome = self.run_one(
+            worker,
+            session,
+            command,
+            args,
+            keys,
+            reply,
+            from_master,
+            true,
+            &mut || {},
+        );
+        let Err(error) = outcome else { return false };
+        reply.buffer_mut().clear();
+        self.stats.count_error(error.text());
+        reply.error_bytes(error.bytes());
+        true
+    }
+
+    /// Counts a command that a script called. The clock stands still inside a script.
+    pub(crate) fn count_script_call(&self, worker: &Worker, command: CommandRef, failed: bool) {
+        let stat = &worker.stats.commands[command.index];
+        bump(&stat.calls, 1);
+        if failed {
+            bump(&stat.failed, 1);
+        }
     }
 
     /// Puts what the command did on the log, under its locks.
@@ -770,19 +900,36 @@ impl Node {
         }
     }
 
-    /// Shows a command to those who said MONITOR. Source: redis 7.0 `replication.c:replicationFeedMonitors`.
-    fn feed_monitors(
+    fn tell_monitors(
         &self,
         worker: &Worker,
         session: &Session,
         command: CommandRef,
         args: &Args<'_>,
     ) {
-        if command.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+        if self.monitor_count.load(Relaxed) > 0 {
+            self.feed_monitors_as(worker, session, command, args, None);
+        }
+    }
+
+    /// Shows a command to those who said MONITOR; `peer` stands in place of an address. Source: redis 7.0 `replication.c:replicationFeedMonitors`.
+    pub(crate) fn feed_monitors_as(
+        &self,
+        worker: &Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+        peer: Option<&str>,
+    ) {
+        // Scripts are shown before the commands that they call.
+        let is_script = command.spec.group == commands::Group::Scripting;
+        if command.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) && !is_script {
             return;
         }
         let unix_us = worker.now.unix_us;
-        let peer = if session.info.unix {
+        let peer = if let Some(peer) = peer {
+            peer.to_string()
+        } else if session.info.unix {
             format!("unix:{}", session.info.laddr)
         } else {
             session.info.addr.clone()
@@ -807,6 +954,20 @@ impl Node {
                 });
             }
         }
+    }
+}
+
+/// True for commands that run a script, and for an EXEC of such.
+fn runs_script(command: CommandRef, session: &Session) -> bool {
+    let script = |command: CommandRef| {
+        command.spec.group == commands::Group::Scripting
+            && command.spec.flags.contains(Flags::NO_MANDATORY_KEYS)
+    };
+    match &session.multi {
+        Some(multi) if command.spec.name == "exec" => {
+            multi.queue.iter().any(|(command, _)| script(command))
+        }
+        _ => script(command),
     }
 }
 

@@ -21,6 +21,7 @@ mod prepare;
 mod propagate;
 mod pubsub;
 mod registry;
+mod script;
 mod sentinel;
 mod serve;
 mod session;
@@ -45,6 +46,7 @@ pub use node::{Node, NodeOptions, Persistence, Role};
 pub use prepare::Prepared;
 pub use pubsub::PubSub;
 pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
+pub use script::{Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 pub use sentinel::SentinelMode;
 pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};
 pub use session::{Multi, ReplyMode, Session, Watch};
@@ -72,6 +74,8 @@ pub struct NodeCtx<'a, 'k> {
     pub reply: &'a mut Reply,
     /// True inside EXEC.
     pub in_exec: bool,
+    /// Serves the worker's other connections, for a command that takes long.
+    pub serve: &'a mut dyn FnMut(),
 }
 
 /// What is to happen after a command of the node itself.

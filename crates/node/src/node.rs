@@ -119,6 +119,8 @@ pub struct Node {
     pub blocking: Blocking,
     /// Replies that wait for durability.
     pub gate: Gate,
+    /// Scripts and functions.
+    pub scripts: crate::Scripts,
     /// Connections that get every command.
     pub monitors: Mutex<Vec<Arc<ClientInfo>>>,
     /// How many of them there are.
@@ -196,6 +198,7 @@ impl Node {
             },
             blocking: Blocking::default(),
             gate: Gate::default(),
+            scripts: crate::Scripts::default(),
             monitors: Mutex::new(Vec::new()),
             monitor_count: AtomicUsize::new(0),
             slowlog: Mutex::new(SlowLog::default()),

@@ -68,7 +68,7 @@ impl Node {
         registry().by_index.get(session.info.last_command.load(Relaxed) as usize).copied()
     }
 
-    fn find_command(&self, args: &Args<'_>) -> Option<CommandRef> {
+    pub(crate) fn find_command(&self, args: &Args<'_>) -> Option<CommandRef> {
         let command = registry().find(args.at(0)).filter(|command| self.has_command(command))?;
         if command.subcommands.is_empty() || args.len() < 2 {
             return Some(command);

@@ -70,6 +70,10 @@ pub struct Worker {
     pub(crate) next_look: crate::evict::NextLook,
     /// Encoded commands of the record in progress.
     pub(crate) record: crate::propagate::Record,
+    /// Effects are not written down (`redis.set_repl`).
+    pub(crate) record_off: bool,
+    /// The interpreter of scripts, once there was one.
+    pub(crate) evaluator: Option<Box<crate::script::Evaluator>>,
 }
 
 impl Worker {
@@ -93,6 +97,8 @@ impl Worker {
             has_room: true,
             next_look: crate::evict::NextLook::default(),
             record: crate::propagate::Record::default(),
+            record_off: false,
+            evaluator: None,
         }
     }
 

@@ -121,6 +121,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NO_ASYNC_LOADING, "no_async_loading"),
     (Flags::NO_MULTI, "no_multi"),
     (Flags::ALLOW_BUSY, "allow_busy"),
+    (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
 ];
 
 const CATEGORY_NAMES: &[(AclCategories, &str)] = &[
@@ -314,7 +315,8 @@ fn keys_in(
     if !command.spec.arity_fits(args.len()) {
         return Err(CommandError::new("ERR Invalid number of arguments specified for command"));
     }
-    let keys = keys_of(command.spec, args).filter(|keys| !keys.is_empty());
+    let none_is_fine = command.spec.flags.contains(Flags::NO_MANDATORY_KEYS);
+    let keys = keys_of(command.spec, args).filter(|keys| none_is_fine || !keys.is_empty());
     let keys = keys.ok_or(CommandError::new("ERR Invalid arguments specified for command"))?;
     Ok((command, keys))
 }

@@ -73,9 +73,11 @@ fn stats(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
     integer(reply, "replication.backlog", report.backlog);
     integer(reply, "clients.slaves", report.clients_slaves);
     integer(reply, "clients.normal", report.clients_normal);
-    for name in ["cluster.links", "aof.buffer", "lua.caches", "functions.caches"] {
-        integer(reply, name, 0);
-    }
+    let scripts = cx.node.scripts.memory();
+    integer(reply, "cluster.links", 0);
+    integer(reply, "aof.buffer", 0);
+    integer(reply, "lua.caches", scripts.cached_bytes);
+    integer(reply, "functions.caches", scripts.library_bytes);
     for (index, db) in dbs {
         reply.text(&format!("db.{index}"));
         reply.map(3);

@@ -6,12 +6,14 @@ pub mod client;
 pub mod command_cmd;
 pub mod connection;
 pub mod debug;
+pub mod functions;
 pub mod info;
 pub mod latency;
 pub(crate) mod later;
 pub mod memory;
 pub mod pubsub;
 pub mod replication;
+pub mod scripting;
 pub mod sentinel;
 pub mod server;
 pub mod slowlog;
@@ -35,6 +37,8 @@ pub const TABLES: &[&[&Command<NodeFn>]] = &[
     memory::TABLE,
     latency::TABLE,
     slowlog::TABLE,
+    scripting::TABLE,
+    functions::TABLE,
     about::TABLE,
     acl::TABLE,
 ];

@@ -82,6 +82,9 @@ pub const SHUTDOWN: Command<NodeFn> = Command::new(
 );
 
 fn shutdown(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    if cx.node.scripts.is_busy() && !args.iter().any(|word| word.eq_ignore_ascii_case(b"nosave")) {
+        return Err(cx.node.scripts.busy_error());
+    }
     let (mut how, mut abort) = (ShutdownHow::default(), false);
     for word in args.iter().skip(1) {
         if word.eq_ignore_ascii_case(b"nosave") && how.save != Some(true) {

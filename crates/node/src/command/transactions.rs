@@ -3,7 +3,7 @@
 use crate::session::{Multi, Watch};
 use crate::{After, Node, NodeCtx, NodeFn, Session};
 use commands::{Command, CommandError, CommandSpec, Flags, Group, KeyFlags, each};
-use keyspace::{Keys, StripeMask, WatchFlag};
+use keyspace::{Keys, WatchFlag};
 use resp::Args;
 use std::sync::Arc;
 
@@ -130,10 +130,11 @@ pub fn end(node: &Node, session: &mut Session) {
 fn unwatch(node: &Node, session: &mut Session) {
     let Some(watch) = session.watch.take() else { return };
     for (db, key, _) in &watch.keys {
-        let stripe = node.keyspace.stripe_of(key);
-        let mut mask = StripeMask::default();
-        mask.add(stripe);
-        node.keyspace.hold(mask).stripe(stripe).unwatch(*db, key, &watch.flag);
+        node.forget(crate::script::Later::Unwatch {
+            db: *db,
+            key: Box::from(key.as_slice()),
+            flag: Arc::clone(&watch.flag),
+        });
     }
 }
 

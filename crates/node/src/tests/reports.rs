@@ -171,7 +171,6 @@ fn what_is_not_here() {
         ("module unload foo", "-ERR Error unloading module: no such module with that name"),
         ("acl whoami", "$7 default"),
         ("acl foo", "-ERR unknown subcommand 'foo'. Try ACL HELP."),
-        ("eval \"return 1\" 0", "-ERR EVAL is not supported yet"),
         ("cluster info", "-ERR This instance has cluster support disabled"),
         ("readonly", "-ERR This instance has cluster support disabled"),
         ("pubsub shardchannels", "-ERR PUBSUB SHARDCHANNELS is not supported yet"),

@@ -24,6 +24,8 @@ pub struct Conn {
     pub output_start: usize,
     /// A request that has to wait for the end of CLIENT PAUSE.
     pub held: Option<OwnedArgs>,
+    /// A script that is to be run next, or runs.
+    pub script: Script,
     /// A replica: what it is being sent.
     pub feed: Option<Box<ReplicaFeed>>,
     /// Ends once `output` is sent.
@@ -34,6 +36,18 @@ pub struct Conn {
     pub more_to_read: bool,
     /// Since when the output is above the soft limit, monotonic ms.
     pub over_soft_since: Option<u64>,
+}
+
+/// A request that runs a script: it has the worker's loop to itself.
+#[derive(Default)]
+pub enum Script {
+    /// There is none.
+    #[default]
+    None,
+    /// Waits for its turn.
+    Due(OwnedArgs),
+    /// Runs; the session is with it.
+    Runs,
 }
 
 /// What a write left.
@@ -59,6 +73,7 @@ impl Conn {
             output: Vec::new(),
             output_start: 0,
             held: None,
+            script: Script::None,
             feed: None,
             closing: false,
             in_round: false,
@@ -74,7 +89,10 @@ impl Conn {
 
     /// True while no request may be run.
     pub fn is_stopped(&self) -> bool {
-        self.closing || self.session.waiting.is_some() || self.held.is_some()
+        self.closing
+            || self.session.waiting.is_some()
+            || self.held.is_some()
+            || !matches!(self.script, Script::None)
     }
 
     /// Sends what waits.

@@ -5,10 +5,11 @@
 //! might have more to read goes to the end of the line instead of being drained at once.
 
 mod requests;
+mod scripts;
 
 use self::requests::{Ahead, Round};
 use super::addr;
-use super::conn::{Conn, Flush};
+use super::conn::{Conn, Flush, Script};
 use super::listen::Listener;
 use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
@@ -99,6 +100,10 @@ pub struct EventLoop {
     ahead: Ahead,
     round: Round,
     next_housekeeping: u64,
+    /// Connections with a script to be run.
+    scripts_due: Vec<usize>,
+    /// Stands in for `worker` while a script has that one.
+    spare: Option<Box<Worker>>,
 }
 
 impl EventLoop {
@@ -122,6 +127,8 @@ impl EventLoop {
             ahead: Ahead::default(),
             round: Round::new(),
             next_housekeeping: 0,
+            scripts_due: Vec::new(),
+            spare: None,
         };
         this.set_listeners(listeners)?;
         Ok(this)
@@ -164,38 +171,46 @@ impl EventLoop {
             }
             self.stand_still();
             self.tick();
-            let again = std::mem::take(&mut self.again);
-            let mut accept = Vec::new();
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    Token(at) if at >= LISTENER_BASE => accept.push(at - LISTENER_BASE),
-                    Token(at) => {
-                        if event.is_writable() {
-                            self.on_writable(at);
-                        }
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
-                            self.on_readable(at);
-                            if event.is_read_closed() {
-                                // The end came together with the last bytes: no other event will.
-                                self.again.push(at);
-                            }
+            self.run_events(&events);
+            self.run_scripts();
+            self.take_new_conns();
+            self.take_messages();
+            self.run_scripts();
+            self.housekeeping();
+            self.run_scripts();
+            self.after_round();
+        }
+    }
+
+    /// Serves what has happened to sockets, and reads on where more may have come.
+    fn run_events(&mut self, events: &Events) {
+        let again = std::mem::take(&mut self.again);
+        let mut accept = Vec::new();
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                Token(at) if at >= LISTENER_BASE => accept.push(at - LISTENER_BASE),
+                Token(at) => {
+                    if event.is_writable() {
+                        self.on_writable(at);
+                    }
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        self.on_readable(at);
+                        if event.is_read_closed() {
+                            // The end came together with the last bytes: no other event will.
+                            self.again.push(at);
                         }
                     }
                 }
             }
-            self.run_round();
-            for at in again {
-                self.on_readable(at);
-            }
-            self.run_round();
-            for at in accept {
-                self.accept(at);
-            }
-            self.take_new_conns();
-            self.take_messages();
-            self.housekeeping();
-            self.after_round();
+        }
+        self.run_round();
+        for at in again {
+            self.on_readable(at);
+        }
+        self.run_round();
+        for at in accept {
+            self.accept(at);
         }
     }
 
@@ -335,6 +350,13 @@ impl EventLoop {
     // ---- connections go ------------------------------------------------------------------
 
     fn close(&mut self, at: usize) {
+        if let Some(conn) = self.conns.get_mut(at)
+            && matches!(conn.script, Script::Runs)
+        {
+            // Its script goes on; it is closed behind it.
+            conn.closing = true;
+            return;
+        }
         let Some(mut conn) = self.conns.try_remove(at) else { return };
         let node = self.node();
         let id = conn.session.id();
@@ -544,10 +566,15 @@ impl EventLoop {
         let Some(conn) = self.conns.get_mut(at) else { return };
         let Some(args) = conn.held.take() else { return };
         let mut reply = Reply::new(conn.session.protocol);
-        match node.handle(&mut self.worker, &mut conn.session, &args.as_args(), &mut reply) {
+        match node.handle_first(&mut self.worker, &mut conn.session, &args.as_args(), &mut reply) {
             Next::Continue | Next::Blocked => {}
             Next::Held => {
                 conn.held = Some(args);
+                return;
+            }
+            Next::Script => {
+                conn.script = Script::Due(args);
+                self.scripts_due.push(at);
                 return;
             }
             Next::Close => conn.closing = true,

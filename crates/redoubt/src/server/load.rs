@@ -62,8 +62,13 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
                 })?;
             }
             Event::ResizeDb { .. } | Event::SlotInfo { .. } => {}
-            Event::Function(_) => {
-                return Err("the file holds a functions library, which is not supported yet".into());
+            Event::Function(source) => {
+                node.load_functions(source, how.replace).map_err(|text| {
+                    format!(
+                        "Failed creating the functions library: {}",
+                        String::from_utf8_lossy(&text)
+                    )
+                })?;
             }
             Event::EmptyKey { key, .. } => {
                 report.empty += 1;
@@ -163,6 +168,7 @@ pub fn flush_all(node: &Node) {
     };
     let mut keys = Keys::new(node.keyspace.hold(node.keyspace.all()), 0, options);
     let (_, tables) = keys.flush(None);
+    node.flush_functions();
     drop(keys);
     node.host.free(Vec::new(), tables);
 }

@@ -182,14 +182,22 @@ fn write_rdb<W: Write>(
         settings.config.rdbchecksum,
     );
     let mut mark = None;
-    let begun =
-        node.keyspace.begin_pass(encode, || mark = Some(node.log.mark_snapshot(for_replicas)));
+    let mut functions = Vec::new();
+    let begun = node.keyspace.begin_pass(encode, || {
+        mark = Some(node.log.mark_snapshot(for_replicas));
+        if !filter.exclude_functions {
+            functions = node.function_sources();
+        }
+    });
     assert!(begun, "one thread makes all passes");
     let mark = mark.expect("the mark is taken when the pass begins");
     let (ids, offset, stream_db) = (mark.ids, mark.offset, mark.stream_db);
     started(mark);
     let result = (|| {
         write_aux(node, &mut stream, ids, offset, stream_db, for_replicas)?;
+        for source in &functions {
+            stream.function(source)?;
+        }
         walk(node, &mut stream, filter.exclude_data, give_up)
     })();
     if result.is_err() {

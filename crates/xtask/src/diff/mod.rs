@@ -10,6 +10,7 @@ mod compare;
 mod exceptions;
 mod grammar;
 mod procedures;
+mod scripts;
 mod session;
 mod shrink;
 mod tokens;

@@ -102,6 +102,9 @@ const TOKENS: &[(&str, Token)] = &[
     ("rule", Gen::acl_rule),
     ("cfg", |draw| draw.one_of(CONFIG_NAMES)),
     ("junk", Gen::junk),
+    ("lua", |draw| draw.one_of(super::scripts::SCRIPTS)),
+    ("luabad", |draw| draw.one_of(super::scripts::FAILING)),
+    ("libcode", |draw| draw.one_of(super::scripts::LIBRARIES)),
 ];
 
 /// All with a `*`, so that they ask for an order.

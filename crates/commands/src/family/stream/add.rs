@@ -30,6 +30,7 @@ fn xadd(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let (mut options, mut make, mut index) = (TrimOptions::default(), true, 2);
     let new_id = loop {
         if index >= args.len() {
+            options.finish(ctx.env)?;
             return Err(CommandError::arity("xadd"));
         }
         if args.at(index) == b"*" {

@@ -116,20 +116,20 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         ("allocator_resident", resident),
     ]);
     with_human(w, "total_system_memory", facts.total_system_memory);
-    // There are no scripts and functions yet.
-    w.zeroes(&["used_memory_lua", "used_memory_vm_eval"]);
-    w.field("used_memory_lua_human", human_bytes(0));
-    w.zeroes(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-        "used_memory_vm_total",
+    let scripts = w.cx.node.scripts.memory();
+    w.fields(&[("used_memory_lua", scripts.vm_eval), ("used_memory_vm_eval", scripts.vm_eval)]);
+    w.field("used_memory_lua_human", human_bytes(scripts.vm_eval));
+    w.fields(&[
+        ("used_memory_scripts_eval", scripts.cached_bytes),
+        ("number_of_cached_scripts", scripts.cached),
+        ("number_of_functions", scripts.functions),
+        ("number_of_libraries", scripts.libraries),
+        ("used_memory_vm_functions", scripts.vm_functions),
+        ("used_memory_vm_total", scripts.vm_eval + scripts.vm_functions),
     ]);
-    w.field("used_memory_vm_total_human", human_bytes(0));
-    w.zeroes(&["used_memory_functions"]);
-    with_human(w, "used_memory_scripts", 0);
+    w.field("used_memory_vm_total_human", human_bytes(scripts.vm_eval + scripts.vm_functions));
+    w.field("used_memory_functions", scripts.library_bytes);
+    with_human(w, "used_memory_scripts", scripts.cached_bytes + scripts.library_bytes);
     with_human(w, "maxmemory", config.maxmemory);
     w.field("maxmemory_policy", config.maxmemory_policy.as_str());
     w.field("allocator_frag_ratio", format_args!("{:.2}", ratio(active, allocated)));

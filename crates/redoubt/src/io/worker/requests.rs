@@ -7,7 +7,7 @@
 //! forgotten and cut again.
 
 use super::{EventLoop, READ_BYTES, REPLY_FLUSH_BYTES, bump, log_over_limit};
-use crate::io::conn::{Conn, Flush};
+use crate::io::conn::{Conn, Flush, Script};
 use node::{Next, Node, Prepared, Worker};
 use replication::{ConnId, MasterInput};
 use resp::{Args, Batch, Limits, ProtocolError, Reply};
@@ -201,7 +201,7 @@ impl EventLoop {
     /// Runs the requests in `bytes` and sends the replies; what is left goes to the connection's
     /// own buffer. False if the connection has to be closed at once.
     fn run_requests(&mut self, at: usize, bytes: &[u8], ahead: &mut Ahead) -> bool {
-        let EventLoop { shared, worker, conns, reply_buffer, .. } = self;
+        let EventLoop { shared, worker, conns, reply_buffer, scripts_due, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return true };
         conn.input_start = 0;
         conn.in_round = false;
@@ -214,6 +214,9 @@ impl EventLoop {
             conn.input = Vec::new();
         }
         conn.session.info.qbuf.store(conn.input.len() as u64, Ordering::Relaxed);
+        if matches!(conn.script, Script::Due(_)) {
+            scripts_due.push(at);
+        }
         if alive && !reply.is_empty() {
             bump(&worker.stats.writes, 1);
             alive = send(worker, conn, &reply);
@@ -324,6 +327,7 @@ fn run_batch(
         match node.handle_prepared(worker, &mut conn.session, *prepared, &args, reply) {
             Next::Continue | Next::Blocked => {}
             Next::Held => conn.held = Some(args.to_owned_args()),
+            Next::Script => conn.script = Script::Due(args.to_owned_args()),
             Next::Close => conn.closing = true,
         }
         if reply.len() >= REPLY_FLUSH_BYTES {

@@ -1,0 +1,215 @@
+//! EVAL, EVALSHA, FCALL: from arguments to a run.
+//! Source: redis 7.0 `eval.c:evalGenericCommand`, `functions.c:fcallCommandGeneric`.
+
+use super::host::{ScriptHost, may_start};
+use super::{ABOUT, Running, Script};
+use crate::{After, NodeCtx, Session, lock};
+use commands::CommandError;
+use resp::{Args, Protocol};
+use scripting::{Compiled, Engine, Failure, Flags, Kind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type Result<T> = std::result::Result<T, CommandError>;
+
+/// How a script is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EvalBy {
+    /// By its source.
+    Source,
+    /// By its SHA1.
+    Sha,
+}
+
+/// A worker's interpreter for scripts.
+pub(crate) struct Evaluator {
+    engine: Engine,
+    compiled: BTreeMap<String, Compiled>,
+    epoch: u64,
+}
+
+impl Evaluator {
+    fn of<'w>(cx: &'w mut NodeCtx<'_, '_>) -> Result<&'w mut Evaluator> {
+        let epoch = cx.node.scripts.epoch.load(Ordering::Acquire);
+        let stale = cx.worker.evaluator.as_ref().is_none_or(|old| old.epoch != epoch);
+        if stale {
+            let engine = Engine::new(Kind::Eval, ABOUT, &cx.node.scripts.random)
+                .map_err(|text| CommandError::owned(format!("ERR {text}")))?;
+            let fresh = Evaluator { engine, compiled: BTreeMap::new(), epoch };
+            cx.worker.evaluator = Some(Box::new(fresh));
+        }
+        match &mut cx.worker.evaluator {
+            Some(evaluator) => Ok(evaluator),
+            None => Err(CommandError::new("ERR no interpreter")),
+        }
+    }
+
+    fn compiled(&mut self, script: &Script) -> Result<Compiled> {
+        if let Some(compiled) = self.compiled.get(&script.sha) {
+            return Ok(compiled.clone());
+        }
+        let compiled =
+            self.engine.compile(&script.source).map_err(|text| CommandError::quoting(&[&text]))?;
+        self.compiled.insert(script.sha.clone(), compiled.clone());
+        Ok(compiled)
+    }
+}
+
+/// Compiles a script and keeps it in the cache.
+pub(crate) fn keep(cx: &mut NodeCtx<'_, '_>, body: &[u8], sha: String) -> Result<Arc<Script>> {
+    let (flags, source) =
+        scripting::header::script(body).map_err(|text| CommandError::quoting(&[&text]))?;
+    let script = Arc::new(Script { sha, source: source.to_vec(), flags });
+    Evaluator::of(cx)?.compiled(&script)?;
+    cx.node.scripts.add(Arc::clone(&script));
+    Ok(script)
+}
+
+type Words<'a> = Vec<&'a [u8]>;
+
+/// Keys and arguments behind the number of keys.
+fn split<'a>(args: &Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
+    let rest: Vec<&[u8]> = args.tail(3).iter().collect();
+    let number = stdx::parse_i64(args.at(2))
+        .ok_or(CommandError::new("ERR value is not an integer or out of range"))?;
+    if number > rest.len() as i64 {
+        return Err(CommandError::new("ERR Number of keys can't be greater than number of args"));
+    }
+    if number < 0 {
+        return Err(CommandError::new("ERR Number of keys can't be negative"));
+    }
+    let (keys, argv) = rest.split_at(number as usize);
+    Ok((keys.to_vec(), argv.to_vec()))
+}
+
+/// EVAL and its relatives.
+pub(crate) fn eval(
+    cx: &mut NodeCtx<'_, '_>,
+    args: &Args<'_>,
+    by: EvalBy,
+    read_only: bool,
+) -> Result<After> {
+    let (keys, argv) = split(args)?;
+    let script = match by {
+        EvalBy::Sha => cx
+            .node
+            .scripts
+            .get(args.at(1))
+            .ok_or(CommandError::new("NOSCRIPT No matching script. Please use EVAL."))?,
+        EvalBy::Source => {
+            let sha = scripting::sha1_hex(args.at(1));
+            match cx.node.scripts.get(sha.as_bytes()) {
+                Some(script) => script,
+                None => keep(cx, args.at(1), sha)?,
+            }
+        }
+    };
+    let compiled = Evaluator::of(cx)?.compiled(&script)?;
+    let Some(mut evaluator) = cx.worker.evaluator.take() else {
+        return Err(CommandError::new("ERR scripts cannot call scripts"));
+    };
+    let start = Start { name: &script.sha, flags: script.flags, read_only, is_function: false };
+    let result = run(cx, args, &start, &mut evaluator.engine, &compiled, &keys, &argv);
+    let memory = evaluator.engine.memory() as u64;
+    lock(&cx.node.scripts.vm_eval).insert(cx.worker.index, memory);
+    cx.worker.evaluator = Some(evaluator);
+    result
+}
+
+/// FCALL, FCALL_RO.
+pub(crate) fn fcall(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, read_only: bool) -> Result<After> {
+    let name = String::from_utf8_lossy(args.at(1)).to_ascii_lowercase();
+    let (mut engine, function) = {
+        let mut functions = lock(&cx.node.scripts.functions);
+        let found = functions
+            .find(&String::from_utf8_lossy(args.at(1)))
+            .or_else(|| {
+                let mut all = functions.libraries.values().flat_map(|l| l.functions.values());
+                all.find(|function| function.name.eq_ignore_ascii_case(&name))
+            })
+            .cloned();
+        let Some(function) = found else {
+            return Err(CommandError::new("ERR Function not found"));
+        };
+        // The stripes are held, all of them: nobody else wants the interpreter meanwhile.
+        let Some(engine) = functions.engine.take() else {
+            return Err(CommandError::new("ERR functions cannot call functions"));
+        };
+        (engine, function)
+    };
+    let result = split(args)
+        .map_err(|error| match error.text() {
+            "ERR value is not an integer or out of range" => {
+                CommandError::new("ERR Bad number of keys provided")
+            }
+            _ => error,
+        })
+        .and_then(|(keys, argv)| {
+            let start =
+                Start { name: &function.name, flags: function.flags, read_only, is_function: true };
+            run(cx, args, &start, &mut engine, &function.code, &keys, &argv)
+        });
+    cx.node.scripts.vm_functions.store(engine.memory() as u64, Ordering::Relaxed);
+    lock(&cx.node.scripts.functions).engine = Some(engine);
+    result
+}
+
+struct Start<'a> {
+    name: &'a str,
+    flags: Flags,
+    read_only: bool,
+    is_function: bool,
+}
+
+fn run(
+    cx: &mut NodeCtx<'_, '_>,
+    args: &Args<'_>,
+    start: &Start<'_>,
+    engine: &mut Engine,
+    code: &Compiled,
+    keys: &[&[u8]],
+    argv: &[&[u8]],
+) -> Result<After> {
+    let from_master = cx.session.info.master.load(Ordering::Relaxed);
+    may_start(cx.node, cx.worker, start.flags, start.read_only, from_master)?;
+    let running = Arc::new(Running {
+        is_function: start.is_function,
+        name: start.name.to_string(),
+        command: args.to_owned_args(),
+        started_us: cx.node.host.mono_us(),
+        wrote: AtomicBool::new(false),
+        is_late: AtomicBool::new(false),
+        killed: AtomicBool::new(false),
+        from_master,
+    });
+    let threshold = cx.worker.settings.config.busy_reply_threshold;
+    let own_db = cx.session.db;
+    let mut session = Session::new(Arc::clone(&cx.session.info), &cx.node.access);
+    session.user = Arc::clone(&cx.session.user);
+    session.authenticated = cx.session.authenticated;
+    session.db = own_db;
+    session.protocol = Protocol::Resp2;
+    cx.node.scripts.begin(&running);
+    let result = {
+        let mut host = ScriptHost {
+            node: cx.node,
+            worker: cx.worker,
+            session: &mut session,
+            keys: cx.keys,
+            running: &running,
+            flags: start.flags,
+            read_only: start.read_only || start.flags.no_writes,
+            from_master,
+            repl: scripting::REPL_AOF | scripting::REPL_REPLICA,
+            threshold_us: if threshold == 0 { u64::MAX } else { threshold.saturating_mul(1000) },
+            serve: &mut *cx.serve,
+        };
+        engine.run(code, start.name, keys, argv, &mut host, cx.reply)
+    };
+    cx.node.scripts.end(&running);
+    cx.keys.db = own_db;
+    cx.session.info.db.store(own_db as u32, Ordering::Relaxed);
+    cx.session.pushes.append(&mut session.pushes);
+    result.map_err(|Failure { text, .. }| CommandError::quoting(&[&text])).map(|()| After::Done)
+}

@@ -1,0 +1,106 @@
+//! Running scripts, and serving the other connections meanwhile.
+//!
+//! A script may run for very long. It is run when nothing else of the loop is in the middle of
+//! something, so that the loop can be turned from within: what other connections ask then is
+//! answered with -BUSY, and what ends the script gets through.
+
+use super::EventLoop;
+use crate::io::conn::{Conn, Flush, Script};
+use mio::Events;
+use node::{Next, Session, Worker};
+use resp::{OwnedArgs, Reply};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+impl EventLoop {
+    /// Runs the scripts that are due, and what their connections ask next.
+    pub(super) fn run_scripts(&mut self) {
+        while let Some(at) = self.scripts_due.pop() {
+            let Some(conn) = self.conns.get_mut(at) else { continue };
+            match std::mem::take(&mut conn.script) {
+                Script::Due(args) => self.run_script(at, &args),
+                other => conn.script = other,
+            }
+        }
+    }
+
+    fn run_script(&mut self, at: usize, args: &OwnedArgs) {
+        let node = self.node();
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        let mut stand_in = Session::new(Arc::clone(&conn.session.info), &node.access);
+        stand_in.user = Arc::clone(&conn.session.user);
+        stand_in.authenticated = conn.session.authenticated;
+        let mut session = std::mem::replace(&mut conn.session, stand_in);
+        conn.script = Script::Runs;
+        let spare = match self.spare.take() {
+            Some(spare) => spare,
+            None => {
+                let seed = node.host.mono_us() ^ self.worker.index as u64;
+                Box::new(Worker::new(&node, self.worker.index, seed))
+            }
+        };
+        let mut worker = std::mem::replace(&mut self.worker, *spare);
+        let mut reply = Reply::new(session.protocol);
+        let mut events = None;
+        let next =
+            node.handle_long(&mut worker, &mut session, &args.as_args(), &mut reply, &mut || {
+                self.serve_meanwhile(events.get_or_insert_with(|| Events::with_capacity(256)));
+            });
+        let spare = std::mem::replace(&mut self.worker, worker);
+        self.take_over(spare);
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        conn.session = session;
+        conn.script = Script::None;
+        self.after_script(at, next, args, &reply);
+    }
+
+    /// What the spare worker has collected goes to the real one.
+    fn take_over(&mut self, mut spare: Worker) {
+        self.worker.log_grew |= spare.log_grew;
+        spare.log_grew = false;
+        self.worker.trash.append(&mut spare.trash);
+        self.worker.tables.append(&mut spare.tables);
+        self.worker.timeouts.append(&mut spare.timeouts);
+        self.spare = Some(Box::new(spare));
+    }
+
+    fn after_script(&mut self, at: usize, next: Next, args: &OwnedArgs, reply: &Reply) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        match next {
+            Next::Continue | Next::Blocked | Next::Script => {}
+            Next::Held => conn.held = Some(args.clone()),
+            Next::Close => conn.closing = true,
+        }
+        if !reply.is_empty() && !self.send_reply(at, reply) {
+            return self.close(at);
+        }
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+        if conn.closing && conn.pending_output() == 0 {
+            return self.close(at);
+        }
+        self.go_on(at);
+    }
+
+    fn send_reply(&mut self, at: usize, reply: &Reply) -> bool {
+        super::bump(&self.worker.stats.writes, 1);
+        super::bump(&self.worker.stats.net_output, reply.len() as u64);
+        let now = self.worker.now.mono().0;
+        let EventLoop { worker, conns, .. } = self;
+        let Some(conn): Option<&mut Conn> = conns.get_mut(at) else { return false };
+        conn.send(reply.bytes()) != Flush::Broken && !conn.over_limit(&worker.settings.config, now)
+    }
+
+    /// One turn of the loop from within a script, without waiting.
+    fn serve_meanwhile(&mut self, events: &mut Events) {
+        // An interrupted wait brings no events; they come next time.
+        if self.poll.poll(events, Some(Duration::ZERO)).is_err() {
+            return;
+        }
+        self.tick();
+        self.run_events(events);
+        self.take_new_conns();
+        self.take_messages();
+    }
+}

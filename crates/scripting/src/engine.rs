@@ -1,0 +1,438 @@
+//! One interpreter: scripts compiled and run in it.
+
+use crate::api::{self, About};
+use crate::args::{as_bytes, as_number, to_integer};
+use crate::convert;
+use crate::current::{Ask, Current};
+use crate::raise::{self, Raise};
+use crate::random::Random;
+use crate::sandbox::{Sandbox, compile};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use resp::{OwnedArgs, Protocol, Reply};
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a running script asks of the server.
+pub trait Host {
+    /// Runs a command and writes its reply. An error is the text of a refusal.
+    fn call(&mut self, args: &OwnedArgs, reply: &mut Reply) -> Result<(), Vec<u8>>;
+    /// Time has passed, a fraction of a millisecond or so. False if the script has to end.
+    fn tick(&mut self) -> bool;
+    /// A line for the log: level 0 debug, 1 verbose, 2 notice, 3 warning.
+    fn log(&mut self, level: u8, line: &[u8]);
+    /// Where the effects of further commands go, [`crate::REPL_AOF`] and [`crate::REPL_REPLICA`].
+    fn set_repl(&mut self, bits: i64);
+    /// Whether the user may run this command; `None` if there is no such command.
+    fn may_run(&mut self, args: &OwnedArgs) -> Option<bool>;
+}
+
+/// Why a script ended with an error: the reply's text, without `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The text, with its code.
+    pub text: Vec<u8>,
+    /// Statistics have counted this error already.
+    pub counted: bool,
+}
+
+/// What an interpreter is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// EVAL and its relatives.
+    Eval,
+    /// Libraries of functions.
+    Functions,
+}
+
+/// Instructions between two questions to the host.
+const INSTRUCTIONS: u32 = 10_000;
+/// Bytes that one interpreter may have.
+const MEMORY_MAX: usize = 1 << 30;
+/// Runs between two steps of the garbage collector.
+const COLLECT_EVERY: u32 = 50;
+
+/// A compiled script.
+#[derive(Clone)]
+pub struct Compiled(pub(crate) Function);
+
+/// An error that ended a script: its text, whether statistics have counted it, and its place
+/// (source, line).
+struct Ended {
+    text: Vec<u8>,
+    counted: bool,
+    place: Option<(String, usize)>,
+}
+
+/// What the error handler has seen last.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Option<Ended>>>);
+
+impl Seen {
+    fn put(&self, ended: Ended) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+    }
+
+    fn take(&self) -> Option<Ended> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// One interpreter.
+pub struct Engine {
+    pub(crate) lua: Lua,
+    pub(crate) kind: Kind,
+    pub(crate) about: About,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) current: Current,
+    handler: Function,
+    seen: Seen,
+    runs: u32,
+}
+
+impl Engine {
+    /// A fresh interpreter.
+    pub fn new(kind: Kind, about: About, random: &Random) -> Result<Engine, String> {
+        Engine::build(kind, about, random).map_err(|error| error.to_string())
+    }
+
+    fn build(kind: Kind, about: About, random: &Random) -> mlua::Result<Engine> {
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        let current = Current::default();
+        let sandbox = Sandbox::new(&lua, &current, random)?;
+        let redis = api::library(&lua, about, &current, kind == Kind::Eval)?;
+        let redis = sandbox.protect(&lua, &redis)?;
+        sandbox.globals.raw_set("redis", &redis)?;
+        sandbox.globals.raw_set("server", &redis)?;
+        let seen = Seen::default();
+        let handler = error_handler(&lua, seen.clone())?;
+        if kind == Kind::Eval {
+            sandbox.globals.raw_set("__redis__err__handler", plain_handler(&lua)?)?;
+        }
+        let asked = current.clone();
+        lua.set_global_hook(
+            HookTriggers::new().every_nth_instruction(INSTRUCTIONS),
+            move |_, _| {
+                if asked.tick() {
+                    Ok(VmState::Continue)
+                } else {
+                    Err(raise::kill(asked.kill_text()))
+                }
+            },
+        )?;
+        lua.gc_collect()?;
+        lua.set_memory_limit(MEMORY_MAX)?;
+        Ok(Engine { lua, kind, about, sandbox, current, handler, seen, runs: 0 })
+    }
+
+    /// Bytes that the interpreter uses.
+    pub fn memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Compiles a script; `source` has no first line with flags any more. The error is a reply's
+    /// text.
+    pub fn compile(&self, source: &[u8]) -> Result<Compiled, Vec<u8>> {
+        match compile(&self.lua, source, "@user_script") {
+            Ok(function) => Ok(Compiled(function)),
+            Err(text) => Err([b"ERR Error compiling script (new function): ", &text[..]].concat()),
+        }
+    }
+
+    /// Runs a compiled script. `name` is what errors call it. Nothing is written on a failure.
+    pub fn run(
+        &mut self,
+        script: &Compiled,
+        name: &str,
+        keys: &[&[u8]],
+        argv: &[&[u8]],
+        host: &mut dyn Host,
+        reply: &mut Reply,
+    ) -> Result<(), Failure> {
+        let before = reply.mark();
+        let result = self.run_protected(script, name, keys, argv, host, reply);
+        self.current.leave();
+        self.clean_up();
+        match result {
+            Ok(done) => done,
+            Err(error) => {
+                reply.rewind(before);
+                let text = raise::read(&error).to_string();
+                Err(Failure { text: running(name, text.as_bytes()), counted: false })
+            }
+        }
+    }
+
+    fn run_protected(
+        &mut self,
+        script: &Compiled,
+        name: &str,
+        keys: &[&[u8]],
+        argv: &[&[u8]],
+        host: &mut dyn Host,
+        reply: &mut Reply,
+    ) -> mlua::Result<Result<(), Failure>> {
+        let lua = &self.lua;
+        let keys = list(lua, keys)?;
+        let argv = list(lua, argv)?;
+        if self.kind == Kind::Eval {
+            self.sandbox.globals.raw_set("KEYS", &keys)?;
+            self.sandbox.globals.raw_set("ARGV", &argv)?;
+        }
+        let run = RefCell::new(Run { host, scratch: Reply::new(Protocol::Resp2), killed: false });
+        let (ok, value) = lua.scope(|scope| {
+            let asked = scope.create_function(|lua, args: MultiValue| {
+                let mut run = run.try_borrow_mut().map_err(mlua::Error::external)?;
+                answer(lua, &mut run, args)
+            })?;
+            self.current.enter(asked, KILLED);
+            self.sandbox.run.call::<(bool, Value)>((&script.0, &self.handler, &keys, &argv))
+        })?;
+        let run = run.into_inner();
+        if !ok {
+            return Ok(Err(self.failure(name, &value, run.killed)));
+        }
+        let resp3 = run.scratch.is_resp3();
+        Ok(convert::to_reply(&value, resp3, reply)?.map_err(|text| {
+            let counted = matches!(&value, Value::Table(table)
+                if table.raw_get::<bool>("ignore_error_stats_update").unwrap_or(false));
+            Failure { text, counted }
+        }))
+    }
+
+    fn failure(&self, name: &str, value: &Value, killed: bool) -> Failure {
+        match self.seen.take() {
+            Some(Ended { text, counted, place }) => {
+                let mut text = convert::up_to_nul(&text).to_vec();
+                if let Some((source, line)) = place {
+                    let tail = format!(" script: {name}, on {source}:{line}.");
+                    text.extend_from_slice(tail.as_bytes());
+                }
+                Failure { text, counted }
+            }
+            None if killed => Failure { text: running(name, KILLED.as_bytes()), counted: false },
+            None => {
+                let text = as_bytes(value).unwrap_or_else(|| b"execution failure".to_vec());
+                Failure { text: running(name, &text), counted: false }
+            }
+        }
+    }
+
+    /// Between two scripts.
+    fn clean_up(&mut self) {
+        self.runs += 1;
+        if self.runs.is_multiple_of(COLLECT_EVERY) {
+            // A script may have stopped the collector.
+            self.lua.gc_restart();
+            // An error of the collector is an error of a finalizer; scripts have none.
+            let _ = self.lua.gc_step();
+        }
+        if self.memory() > MEMORY_MAX / 2 {
+            let _ = self.lua.gc_collect();
+        }
+    }
+}
+
+/// What a script that was killed says.
+pub(crate) const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
+
+fn running(name: &str, text: &[u8]) -> Vec<u8> {
+    let text = &text[..text.len().min(100)];
+    [b"ERR Error running script ", name.as_bytes(), b", ", text].concat()
+}
+
+fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(items.len(), 0)?;
+    for (at, item) in items.iter().enumerate() {
+        table.raw_set(at + 1, lua.create_string(item)?)?;
+    }
+    Ok(table)
+}
+
+/// The text of an error value: of `error("x")`, of `error({err = "x"})`, of one of our own.
+fn describe(value: &Value) -> (Vec<u8>, bool) {
+    match value {
+        Value::Error(error) => match raise::read(error) {
+            Raise::Text(text) => ([b"ERR ", &text[..]].concat(), false),
+            Raise::Table(text, counted) => (text, counted),
+            Raise::Kill(text) => (text.as_bytes().to_vec(), false),
+        },
+        Value::Table(table) => match table.raw_get::<Value>("err").ok().as_ref().and_then(as_bytes)
+        {
+            Some(text) => {
+                (text, table.raw_get::<bool>("ignore_error_stats_update").unwrap_or(false))
+            }
+            None => (b"ERR unknown error".to_vec(), false),
+        },
+        Value::Nil => (b"ERR nil".to_vec(), false),
+        Value::Boolean(value) => (format!("ERR {value}").into_bytes(), false),
+        other => match as_bytes(other) {
+            Some(text) => ([b"ERR ", &text[..]].concat(), false),
+            None => (format!("ERR {}", crate::args::type_name(other)).into_bytes(), false),
+        },
+    }
+}
+
+fn error_handler(lua: &Lua, seen: Seen) -> mlua::Result<Function> {
+    lua.create_function(move |lua, value: Value| {
+        let (text, counted) = describe(&value);
+        let place = raise::place(lua, 1).map(|place| {
+            let source = place.source.strip_prefix('=').unwrap_or(&place.source);
+            (source.to_string(), place.line)
+        });
+        seen.put(Ended { text, counted, place });
+        Ok(Value::Nil)
+    })
+}
+
+/// `__redis__err__handler`, which scripts can call: an error as a table.
+fn plain_handler(lua: &Lua) -> mlua::Result<Function> {
+    lua.create_function(|lua, value: Value| {
+        let table = match value {
+            Value::Table(table) => table,
+            other => raise::error_table(lua, &describe(&other).0, false)?,
+        };
+        Ok(table)
+    })
+}
+
+/// A run in progress.
+struct Run<'h> {
+    host: &'h mut dyn Host,
+    /// Replies of commands; its protocol is what the script asked for.
+    scratch: Reply,
+    killed: bool,
+}
+
+/// What the script's functions ask.
+fn answer(lua: &Lua, run: &mut Run<'_>, mut args: MultiValue) -> mlua::Result<MultiValue> {
+    let what = match args.pop_front() {
+        Some(Value::Integer(what)) => what as u8,
+        Some(Value::Number(what)) => what as u8,
+        _ => u8::MAX,
+    };
+    const TICK: u8 = Ask::Tick as u8;
+    const CALL: u8 = Ask::Call as u8;
+    const PCALL: u8 = Ask::Pcall as u8;
+    const LOG: u8 = Ask::Log as u8;
+    const SET_REPL: u8 = Ask::SetRepl as u8;
+    const SET_RESP: u8 = Ask::SetResp as u8;
+    let value = match what {
+        TICK => {
+            let go_on = run.host.tick();
+            run.killed |= !go_on;
+            Value::Boolean(go_on)
+        }
+        CALL => call(lua, run, &args, true)?,
+        PCALL => call(lua, run, &args, false)?,
+        LOG => log(run, &args)?,
+        SET_REPL => {
+            let bits = match (args.len(), args.front()) {
+                (1, Some(value)) => as_number(lua, value).map_or(0, to_integer),
+                _ => return Err(raise::table("ERR redis.set_repl() requires two arguments.")),
+            };
+            if bits & !(api::REPL_AOF | api::REPL_REPLICA) != 0 {
+                return Err(raise::table(
+                    "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+                ));
+            }
+            run.host.set_repl(bits);
+            return Ok(MultiValue::new());
+        }
+        SET_RESP => {
+            let version = match (args.len(), args.front()) {
+                (1, Some(value)) => as_number(lua, value).map_or(0, to_integer),
+                _ => return Err(raise::table("ERR redis.setresp() requires one argument.")),
+            };
+            run.scratch.set_protocol(match version {
+                2 => Protocol::Resp2,
+                3 => Protocol::Resp3,
+                _ => return Err(raise::table("ERR RESP version must be 2 or 3.")),
+            });
+            return Ok(MultiValue::new());
+        }
+        _ => {
+            if args.is_empty() {
+                return Err(raise::table(NO_ARGUMENT));
+            }
+            let args = command_args(lua, &args).ok_or_else(|| {
+                raise::table(
+                    "ERR redis.acl_check_cmd() require all arguments to be strings or integers",
+                )
+            })?;
+            match run.host.may_run(&args) {
+                Some(may) => Value::Boolean(may),
+                None => {
+                    return Err(raise::table(
+                        "ERR Invalid command passed to redis.acl_check_cmd()",
+                    ));
+                }
+            }
+        }
+    };
+    Ok(MultiValue::from_vec(vec![value]))
+}
+
+const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
+
+fn command_args(lua: &Lua, args: &MultiValue) -> Option<OwnedArgs> {
+    let mut out = OwnedArgs::from_parts::<&[u8]>(&[]);
+    for value in args {
+        match value {
+            Value::String(text) => out.push(&text.as_bytes()),
+            Value::Integer(number) => out.push(number.to_string().as_bytes()),
+            Value::Number(number) => {
+                let mut text = Vec::new();
+                stdx::format_f64(&mut text, *number);
+                out.push(&text);
+            }
+            _ => return None,
+        }
+    }
+    let _ = lua;
+    Some(out)
+}
+
+fn call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, raises: bool) -> mlua::Result<Value> {
+    let outcome = if args.is_empty() {
+        Err(NO_ARGUMENT.as_bytes().to_vec())
+    } else {
+        match command_args(lua, args) {
+            None => {
+                Err(b"ERR Lua redis lib command arguments must be strings or integers".to_vec())
+            }
+            Some(args) => {
+                run.scratch.buffer_mut().clear();
+                match run.host.call(&args, &mut run.scratch) {
+                    Ok(()) => convert::to_lua(lua, run.scratch.bytes())?,
+                    Err(text) => Err(text),
+                }
+            }
+        }
+    };
+    if run.scratch.buffer_mut().capacity() > 1 << 20 {
+        *run.scratch.buffer_mut() = Vec::new();
+    }
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(text) if raises => Err(raise::table(text)),
+        Err(text) => Ok(Value::Table(raise::error_table(lua, &text, true)?)),
+    }
+}
+
+fn log(run: &mut Run<'_>, args: &MultiValue) -> mlua::Result<Value> {
+    if args.len() < 2 {
+        return Err(raise::table("ERR redis.log() requires two arguments or more."));
+    }
+    let level = match args.front() {
+        Some(Value::Integer(level)) => *level,
+        Some(Value::Number(level)) => to_integer(*level),
+        _ => return Err(raise::table("ERR First argument must be a number (log level).")),
+    };
+    let Some(level) = u8::try_from(level).ok().filter(|level| *level <= 3) else {
+        return Err(raise::table("ERR Invalid debug level."));
+    };
+    let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(as_bytes).collect();
+    run.host.log(level, &words.join(&b' '));
+    Ok(Value::Nil)
+}
