@@ -64,6 +64,8 @@ pub struct ClientInfo {
     pub subs: AtomicU32,
     /// Patterns subscribed to.
     pub psubs: AtomicU32,
+    /// Shard channels subscribed to.
+    pub ssubs: AtomicU32,
     /// Commands queued by MULTI, -1 outside.
     pub multi: AtomicI64,
     /// Bytes waiting in the query buffer.
@@ -115,6 +117,7 @@ impl ClientInfo {
             resp: AtomicU32::new(2),
             subs: AtomicU32::new(0),
             psubs: AtomicU32::new(0),
+            ssubs: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             qbuf: AtomicU64::new(0),
             omem: AtomicU64::new(0),
@@ -136,11 +139,16 @@ impl ClientInfo {
             ClientKind::Master
         } else if self.replica.load(Relaxed) && !self.monitor.load(Relaxed) {
             ClientKind::Replica
-        } else if self.subs.load(Relaxed) + self.psubs.load(Relaxed) > 0 {
+        } else if self.is_subscribed() {
             ClientKind::Pubsub
         } else {
             ClientKind::Normal
         }
+    }
+
+    /// Subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        [&self.subs, &self.psubs, &self.ssubs].iter().any(|count| count.load(Relaxed) > 0)
     }
 
     /// The protocol version.
@@ -173,7 +181,7 @@ impl ClientInfo {
         }
         let (qbuf, omem) = (self.qbuf.load(Relaxed), self.omem.load(Relaxed));
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
              multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl={} oll=0 omem={} \
              tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
@@ -187,6 +195,7 @@ impl ClientInfo {
             self.db.load(Relaxed),
             self.subs.load(Relaxed),
             self.psubs.load(Relaxed),
+            self.ssubs.load(Relaxed),
             self.multi.load(Relaxed),
             qbuf,
             omem,

@@ -43,7 +43,7 @@ pub use host::{Host, ProcessFacts, ShutdownHow};
 pub use mailbox::{Mailbox, Message};
 pub use node::{Node, NodeOptions, Persistence, Role};
 pub use prepare::Prepared;
-pub use pubsub::PubSub;
+pub use pubsub::{PubSub, Topic};
 pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
 pub use sentinel::SentinelMode;
 pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};

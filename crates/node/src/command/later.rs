@@ -43,13 +43,8 @@ const HASH_FIELD_TTL: &[&str] = &[
     "httl",
 ];
 
-/// Channels by slot, and the rest.
+/// The rest.
 const OTHERS: &[&str] = &[
-    "ssubscribe",
-    "sunsubscribe",
-    "spublish",
-    "pubsub|shardchannels",
-    "pubsub|shardnumsub",
     "migrate",
     "waitaof",
 ];
@@ -103,10 +98,6 @@ mod tests {
         assert_eq!(
             text(&["XaDd", "s", "*", "a", "1"]).as_deref(),
             Some("ERR XADD is not supported yet")
-        );
-        assert_eq!(
-            text(&["pubsub", "shardnumsub"]).as_deref(),
-            Some("ERR PUBSUB SHARDNUMSUB is not supported yet")
         );
         assert_eq!(text(&["pubsub", "nonsense"]), None);
         assert_eq!(text(&["nonsense"]), None);
