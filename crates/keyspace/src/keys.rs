@@ -132,6 +132,7 @@ impl<'a> Keys<'a> {
                 let entry = stripe.dbs[db].remove(hash, key, &mut stripe.pass);
                 stripe.stats.expired += 1;
                 stripe.touch(db, key);
+                self.note(key);
                 self.changes.implied.push(Change::Expired { db, key: Box::from(key) });
                 self.notify(EventClass::EXPIRED, "expired", key);
                 if let Some(entry) = entry {
@@ -465,8 +466,18 @@ impl<'a> Keys<'a> {
         let db = self.db;
         let (_, stripe) = self.locate(key);
         stripe.touch(db, key);
-        if !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key))) {
+        let waited = !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key)));
+        if waited {
             self.changes.ready.push((db, Box::from(key)));
+        }
+        self.note(key);
+    }
+
+    /// Names a key that has changed, for those who want all of them.
+    #[inline]
+    fn note(&mut self, key: &[u8]) {
+        if self.space().notes_changes() {
+            self.changes.modified.push(Box::from(key));
         }
     }
 
@@ -503,6 +514,7 @@ impl<'a> Keys<'a> {
         let databases = self.space().databases();
         let range = db.map_or(0..databases, |db| db..db + 1);
         let (mut removed, mut tables) = (0, Vec::new());
+        self.changes.flushed = true;
         for stripe in self.held.each() {
             for db in range.clone() {
                 stripe.touch_all(db, None);

@@ -4,6 +4,7 @@
 //! cheaply (relaxed stores) that a command does not feel it.
 
 use crate::lock;
+use crate::tracking::Track;
 use resp::Protocol;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -82,6 +83,10 @@ pub struct ClientInfo {
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
+    /// How it tracks keys, the bits of [`Track`].
+    pub tracking: AtomicU32,
+    /// Number of the connection that gets its invalidations, 0 for itself.
+    pub redirect: AtomicU64,
     /// Connected by a unix socket.
     pub unix: bool,
     /// A replica that follows us.
@@ -126,6 +131,8 @@ impl ClientInfo {
             monitor: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            tracking: AtomicU32::new(0),
+            redirect: AtomicU64::new(0),
             unix,
             replica: AtomicBool::new(false),
             master: AtomicBool::new(false),
@@ -151,6 +158,12 @@ impl ClientInfo {
         [&self.subs, &self.psubs, &self.ssubs].iter().any(|count| count.load(Relaxed) > 0)
     }
 
+    /// How it tracks keys.
+    #[inline]
+    pub fn track(&self) -> Track {
+        Track::from_bits_truncate(self.tracking.load(Relaxed))
+    }
+
     /// The protocol version.
     pub fn protocol(&self) -> Protocol {
         if self.resp.load(Relaxed) == 3 { Protocol::Resp3 } else { Protocol::Resp2 }
@@ -160,6 +173,11 @@ impl ClientInfo {
     pub fn line(&self, now: u64, command: &str) -> String {
         let names = lock(&self.names).clone();
         let mut flags = String::new();
+        let track = self.track();
+        let redirect = match track.contains(Track::ON) {
+            true => self.redirect.load(Relaxed) as i64,
+            false => -1,
+        };
         for (set, letter) in [
             (self.replica.load(Relaxed) && self.monitor.load(Relaxed), 'O'),
             (self.replica.load(Relaxed) && !self.monitor.load(Relaxed), 'S'),
@@ -168,6 +186,9 @@ impl ClientInfo {
             (self.kind() == ClientKind::Pubsub, 'P'),
             (self.multi.load(Relaxed) >= 0, 'x'),
             (self.blocked.load(Relaxed), 'b'),
+            (track.contains(Track::ON), 't'),
+            (track.contains(Track::BROKEN), 'R'),
+            (track.contains(Track::BCAST), 'B'),
             (self.unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
             (self.no_touch.load(Relaxed), 'T'),
@@ -183,7 +204,7 @@ impl ClientInfo {
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
              multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl={} oll=0 omem={} \
-             tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+             tot-mem={} events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
@@ -203,6 +224,7 @@ impl ClientInfo {
             qbuf + omem + 512,
             command,
             String::from_utf8_lossy(&names.user),
+            redirect,
             self.resp.load(Relaxed),
             names.lib_name,
             names.lib_ver,

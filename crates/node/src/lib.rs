@@ -31,6 +31,7 @@ mod stats;
 mod testkit;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod worker;
 
 pub use access::{Access, UserCell, check_user_lines};
@@ -51,6 +52,7 @@ pub use session::{Multi, ReplyMode, Session, Watch};
 pub use settings::Settings;
 pub use slowlog::{LatencyMonitor, SlowEntry, SlowLog};
 pub use stats::{CommandStat, Stats, WorkerStats};
+pub use tracking::{Track, Tracking, TrackingCounts};
 pub use worker::{Now, Worker};
 
 use commands::CommandError;

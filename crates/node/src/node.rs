@@ -100,6 +100,8 @@ pub struct Node {
     pub clients: Clients,
     /// All subscriptions.
     pub pubsub: PubSub,
+    /// Client-side caching.
+    pub tracking: crate::Tracking,
     /// Ways to other workers.
     pub mailboxes: Vec<Mailbox>,
     /// Settings in force.
@@ -169,6 +171,7 @@ impl Node {
             access,
             clients: Clients::default(),
             pubsub: PubSub::default(),
+            tracking: crate::Tracking::new(options.stripes, started as u64),
             mailboxes: options.mailboxes,
             settings: ArcSwap::from_pointee(settings),
             version: AtomicU64::new(1),

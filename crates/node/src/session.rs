@@ -78,6 +78,12 @@ pub struct Session {
     pub waiting: Option<Waiting>,
     /// Bytes that precede the reply of the command that runs (messages to itself).
     pub pushes: Vec<u8>,
+    /// Bytes that follow the reply of the command that runs (invalidations of keys that it changed).
+    pub after: Vec<u8>,
+    /// CLIENT CACHING was said: it counts for the next command.
+    pub caching: bool,
+    /// Prefixes of keys that are tracked in BCAST mode.
+    pub prefixes: BTreeSet<Vec<u8>>,
     /// CLIENT CAPA, HELLO … said by a replica: REPLCONF in progress.
     pub is_replica: bool,
     /// MONITOR.
@@ -104,6 +110,9 @@ impl Session {
             last_write: 0,
             waiting: None,
             pushes: Vec::new(),
+            after: Vec::new(),
+            caching: false,
+            prefixes: BTreeSet::new(),
             is_replica: false,
             is_monitor: false,
             close_after_reply: false,

@@ -1,7 +1,7 @@
 //! SUBSCRIBE and its kin, PUBLISH and SPUBLISH, PUBSUB.
 
 use crate::pubsub::Topic;
-use crate::{After, Node, NodeCtx, NodeFn, Session};
+use crate::{After, Node, NodeCtx, NodeFn, ReplyMode, Session};
 use commands::{Command, CommandError, CommandSpec, Flags, Group, KeyFlags, at, each};
 use resp::{Args, Reply};
 
@@ -66,7 +66,7 @@ fn subscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Result 
             cx.node.pubsub.subscribe(topic, name, &cx.session.info);
         }
         let count = count(cx.session, topic);
-        confirm(cx.reply, WORDS[topic as usize].0, Some(name), count);
+        confirm(cx, WORDS[topic as usize].0, Some(name), count);
     }
     cx.session.publish_state();
     Ok(After::Done)
@@ -87,7 +87,17 @@ fn count(session: &Session, topic: Topic) -> usize {
     }
 }
 
-fn confirm(reply: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
+/// A confirmation is a message: CLIENT REPLY does not silence it.
+fn confirm(cx: &mut NodeCtx<'_, '_>, word: &str, name: Option<&[u8]>, count: usize) {
+    if cx.session.reply_mode == ReplyMode::On {
+        return write_confirmation(cx.reply, word, name, count);
+    }
+    let mut reply = Reply::new(cx.session.protocol);
+    write_confirmation(&mut reply, word, name, count);
+    cx.session.pushes.extend_from_slice(reply.bytes());
+}
+
+fn write_confirmation(reply: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
     reply.push(3);
     reply.text(word);
     match name {
@@ -144,10 +154,11 @@ fn unsubscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Resul
     take_pushes(cx.node, cx.session);
     let word = WORDS[topic as usize].1;
     for (name, left) in names.iter().zip(left) {
-        confirm(cx.reply, word, Some(name), left);
+        confirm(cx, word, Some(name), left);
     }
     if names.is_empty() {
-        confirm(cx.reply, word, None, count(cx.session, topic));
+        let count = count(cx.session, topic);
+        confirm(cx, word, None, count);
     }
     cx.session.publish_state();
     Ok(After::Done)

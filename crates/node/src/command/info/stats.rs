@@ -69,13 +69,14 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
     ]);
+    let tracking = node.tracking.counts();
     let commands_usec = stats.commands_usec();
     let (cycles, cycle_usec) = (rates.mean(5), rates.mean(6));
     w.fields(&[
+        ("tracking_total_keys", tracking.keys as u64),
+        ("tracking_total_items", tracking.items as u64),
+        ("tracking_total_prefixes", tracking.prefixes as u64),
         ("unexpected_error_replies", stats.unexpected_errors.load(Relaxed)),
         ("total_error_replies", stats.total_errors.load(Relaxed)),
         ("dump_payload_sanitizations", 0),
