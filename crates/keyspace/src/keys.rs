@@ -466,7 +466,8 @@ impl<'a> Keys<'a> {
         let db = self.db;
         let (_, stripe) = self.locate(key);
         stripe.touch(db, key);
-        let waited = !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key)));
+        let waited =
+            !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key)));
         if waited {
             self.changes.ready.push((db, Box::from(key)));
         }

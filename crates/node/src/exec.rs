@@ -491,6 +491,10 @@ impl Node {
     ) -> Result<Outcome, CommandError> {
         let (result, outcome) = match command.run {
             Run::Data(run) => {
+                // CLIENT NO-TOUCH does not take TOUCH its meaning.
+                // Source: redis 7.2 `db.c:lookupKey`.
+                keys.options.touch =
+                    !session.info.no_touch.load(Relaxed) || command.spec.name == "touch";
                 let env = &mut worker.env;
                 env.now = worker.now.unix();
                 env.from_master = from_master;
@@ -533,11 +537,8 @@ impl Node {
             }
         };
         let effect = result.as_ref().map_or(&Effect::None, |effect| effect);
-        let own = OwnOut {
-            id: session.info.id,
-            before: &mut session.pushes,
-            after: &mut session.after,
-        };
+        let own =
+            OwnOut { id: session.info.id, before: &mut session.pushes, after: &mut session.after };
         self.settle(worker, own, keys, args, effect, from_master);
         if !session.info.track().is_empty() && command.spec.flags.contains(Flags::READONLY) {
             self.remember_reads(session, keys, command, args);

@@ -265,11 +265,25 @@ impl Node {
             if notify & EventClass::KEYSPACE.0 != 0 {
                 let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
                 channel.extend_from_slice(&event.key);
-                self.pubsub.publish(&self.mailboxes, false, &channel, event.name.as_bytes(), own, own_out);
+                self.pubsub.publish(
+                    &self.mailboxes,
+                    false,
+                    &channel,
+                    event.name.as_bytes(),
+                    own,
+                    own_out,
+                );
             }
             if notify & EventClass::KEYEVENT.0 != 0 {
                 let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-                self.pubsub.publish(&self.mailboxes, false, channel.as_bytes(), &event.key, own, own_out);
+                self.pubsub.publish(
+                    &self.mailboxes,
+                    false,
+                    channel.as_bytes(),
+                    &event.key,
+                    own,
+                    own_out,
+                );
             }
         }
     }

@@ -79,7 +79,8 @@ impl Table {
     /// Enters a read; (true if the key is new, true if the connection is).
     fn insert(&mut self, hash: u64, key: &[u8], client: u64) -> (bool, bool) {
         let Table { entries, index } = self;
-        let found = index.find(hash, |&at| entries.get(at).is_some_and(|e| *e.key == *key)).copied();
+        let found =
+            index.find(hash, |&at| entries.get(at).is_some_and(|e| *e.key == *key)).copied();
         if let Some(entry) = found.and_then(|at| entries.get_mut(at)) {
             let place = entry.clients.binary_search(&client);
             if let Err(place) = place {
@@ -88,7 +89,11 @@ impl Table {
             return (false, place.is_err());
         }
         let at = entries.len();
-        entries.push(Tracked { hash, key: Box::from(key), clients: SmallVec::from_slice(&[client]) });
+        entries.push(Tracked {
+            hash,
+            key: Box::from(key),
+            clients: SmallVec::from_slice(&[client]),
+        });
         index.insert_unique(hash, at, |&at| entries.get(at).map_or(0, |entry| entry.hash));
         (true, true)
     }

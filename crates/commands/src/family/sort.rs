@@ -193,7 +193,8 @@ struct Item {
 }
 
 fn sort(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, may_store: bool) -> CommandResult {
-    let (key, mut request) = (args.at(1), Request::parse(args, may_store, ctx.env.reads_every_key)?);
+    let (key, mut request) =
+        (args.at(1), Request::parse(args, may_store, ctx.env.reads_every_key)?);
     let (elements, is_set) = load(ctx, key, &request)?;
     if is_set && request.unsorted && request.store.is_some() {
         // What is stored must be the same everywhere, and a set has no order.

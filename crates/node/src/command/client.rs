@@ -6,7 +6,9 @@
 use super::connection::valid_name;
 use crate::block::EndWait;
 use crate::registry::registry;
-use crate::{After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, ReplyMode, Session, Track, lock};
+use crate::{
+    After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, ReplyMode, Session, Track, lock,
+};
 use commands::{Command, CommandError, CommandSpec, Flags, Group};
 use resp::Args;
 use std::sync::Arc;
@@ -504,10 +506,7 @@ fn check_mode(
 
 /// No key may come under two prefixes of one connection.
 /// Source: redis 7.0 `tracking.c:checkPrefixCollisionsOrReply`.
-fn check_prefixes(
-    session: &Session,
-    prefixes: &[&[u8]],
-) -> std::result::Result<(), CommandError> {
+fn check_prefixes(session: &Session, prefixes: &[&[u8]]) -> std::result::Result<(), CommandError> {
     let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
     let refuse = |prefix: &[u8], which: &[u8], other: &[u8]| {
         const REST: &[u8] = b"'. Prefixes for a single client must not overlap.";

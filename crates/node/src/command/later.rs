@@ -44,10 +44,7 @@ const HASH_FIELD_TTL: &[&str] = &[
 ];
 
 /// The rest.
-const OTHERS: &[&str] = &[
-    "migrate",
-    "waitaof",
-];
+const OTHERS: &[&str] = &["migrate", "waitaof"];
 
 const TABLES: &[&[&str]] = &[STREAMS, SCRIPTS, HASH_FIELD_TTL, OTHERS];
 

@@ -8,9 +8,17 @@ use resp::{Args, Reply};
 type Result = std::result::Result<After, CommandError>;
 
 /// The commands of this group.
-pub const TABLE: &[&Command<NodeFn>] =
-    &[
-    &SUBSCRIBE, &UNSUBSCRIBE, &PSUBSCRIBE, &PUNSUBSCRIBE, &SSUBSCRIBE, &SUNSUBSCRIBE, &PUBLISH, &SPUBLISH, &PUBSUB];
+pub const TABLE: &[&Command<NodeFn>] = &[
+    &SUBSCRIBE,
+    &UNSUBSCRIBE,
+    &PSUBSCRIBE,
+    &PUNSUBSCRIBE,
+    &SSUBSCRIBE,
+    &SUNSUBSCRIBE,
+    &PUBLISH,
+    &SPUBLISH,
+    &PUBSUB,
+];
 
 const SUB: Flags = Flags::PUBSUB
     .union(Flags::NOSCRIPT)
@@ -73,11 +81,8 @@ fn subscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Result 
 }
 
 /// What confirms a subscription and its end, by topic.
-const WORDS: [(&str, &str); 3] = [
-    ("subscribe", "unsubscribe"),
-    ("psubscribe", "punsubscribe"),
-    ("ssubscribe", "sunsubscribe"),
-];
+const WORDS: [(&str, &str); 3] =
+    [("subscribe", "unsubscribe"), ("psubscribe", "punsubscribe"), ("ssubscribe", "sunsubscribe")];
 
 /// Subscriptions as a confirmation counts them: those to shard channels apart.
 fn count(session: &Session, topic: Topic) -> usize {
@@ -206,10 +211,19 @@ fn publish(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 /// SPUBLISH shardchannel message
 pub const SPUBLISH: Command<NodeFn> = Command::new(
     CommandSpec::new("spublish", 3, Group::Pubsub)
-        .flags(Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE))
+        .flags(
+            Flags::PUBSUB
+                .union(Flags::LOADING)
+                .union(Flags::STALE)
+                .union(Flags::FAST)
+                .union(Flags::MAY_REPLICATE),
+        )
         .keys(&[at(1, KeyFlags::NOT_KEY)])
         .since("7.0.0")
-        .doc("O(N) where N is the number of clients subscribed to the receiving shard channel.", "Sends a message to everybody who listens to a shard channel."),
+        .doc(
+            "O(N) where N is the number of clients subscribed to the receiving shard channel.",
+            "Sends a message to everybody who listens to a shard channel.",
+        ),
     |cx, args| send(cx, args, true),
 );
 

@@ -175,7 +175,6 @@ fn what_is_not_here() {
         ("eval \"return 1\" 0", "-ERR EVAL is not supported yet"),
         ("cluster info", "-ERR This instance has cluster support disabled"),
         ("readonly", "-ERR This instance has cluster support disabled"),
-        ("pubsub shardchannels", "-ERR PUBSUB SHARDCHANNELS is not supported yet"),
         ("multi", "+OK"),
         ("xlen s", "-ERR XLEN is not supported yet"),
         ("exec", "-EXECABORT Transaction discarded because of previous errors."),
