@@ -490,7 +490,7 @@ directives! {
         latency_tracking: bool = "latency-tracking", BOOL, "yes", Runtime, 0, "Time every command for INFO latencystats.";
         latency_tracking_info_percentiles: Vec<f64> = "latency-tracking-info-percentiles", Kind::Words("numbers from 0 to 100"), "50 99 99.9", Runtime, 0, "Percentiles of INFO latencystats.";
         notify_keyspace_events: NotifyFlags = "notify-keyspace-events", Kind::Letters, "", Runtime, 0, "Which keyspace events are published: K and E choose channels, the other letters classes.";
-        tracking_table_max_keys: u64 = "tracking-table-max-keys", int(0, LONG), "1000000", Runtime, NO_EFFECT, "Keys remembered for client-side caching; 0 = no limit.";
+        tracking_table_max_keys: u64 = "tracking-table-max-keys", int(0, LONG), "1000000", Runtime, 0, "Keys remembered for client-side caching; 0 = no limit.";
     }
     "Cluster" {
         cluster_enabled: bool = "cluster-enabled", BOOL, "no", AtStart, NO_EFFECT, "Be a cluster node.";

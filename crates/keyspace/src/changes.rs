@@ -75,6 +75,10 @@ pub struct Changes {
     pub events: Vec<KeyEvent>,
     /// Keys that got elements while clients wait for them: (database, key).
     pub ready: Vec<(usize, Box<[u8]>)>,
+    /// Names of the keys that changed, if [`crate::Keyspace::note_changes`] was asked for them.
+    pub modified: Vec<Box<[u8]>>,
+    /// A database was emptied, or all were.
+    pub flushed: bool,
     /// Big values that were removed, to be freed elsewhere.
     pub trash: Vec<Entry>,
     /// Tables that FLUSHDB and FLUSHALL took out, to be freed elsewhere.
@@ -87,6 +91,8 @@ impl Changes {
         self.implied.is_empty()
             && self.events.is_empty()
             && self.ready.is_empty()
+            && self.modified.is_empty()
+            && !self.flushed
             && self.trash.is_empty()
             && self.tables.is_empty()
     }

@@ -136,6 +136,7 @@ impl<'a> Keys<'a> {
                 let entry = stripe.dbs[db].remove(hash, key, &mut stripe.pass);
                 stripe.stats.expired += 1;
                 stripe.touch(db, key);
+                self.note(key);
                 self.changes.implied.push(Change::Expired { db, key: Box::from(key) });
                 self.wake(key);
                 self.notify(EventClass::EXPIRED, "expired", key);
@@ -492,6 +493,7 @@ impl<'a> Keys<'a> {
         let (_, stripe) = self.locate(key);
         stripe.touch(db, key);
         self.wake(key);
+        self.note(key);
     }
 
     /// Has those looked at who wait for the key, although it got nothing new.
@@ -500,6 +502,14 @@ impl<'a> Keys<'a> {
         let (_, stripe) = self.locate(key);
         if !stripe.waiters.is_empty() && stripe.waiters.contains_key(&(db, Box::from(key))) {
             self.changes.ready.push((db, Box::from(key)));
+        }
+    }
+
+    /// Names a key that has changed, for those who want all of them.
+    #[inline]
+    fn note(&mut self, key: &[u8]) {
+        if self.space().notes_changes() {
+            self.changes.modified.push(Box::from(key));
         }
     }
 
@@ -536,6 +546,7 @@ impl<'a> Keys<'a> {
         let databases = self.space().databases();
         let range = db.map_or(0..databases, |db| db..db + 1);
         let (mut removed, mut tables, mut ready) = (0, Vec::new(), Vec::new());
+        self.changes.flushed = true;
         for stripe in self.held.each() {
             for db in range.clone() {
                 stripe.touch_all(db, None);

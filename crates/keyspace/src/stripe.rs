@@ -353,6 +353,8 @@ pub struct Keyspace {
     stripes: Box<[CachePadded<Mutex<StripeData>>]>,
     by: StripeBy,
     databases: usize,
+    /// Somebody wants to know the names of all keys that change.
+    notes_changes: AtomicBool,
 }
 
 /// Tries before a worker lets the operating system wait for it. A stripe is held for well below a
@@ -369,7 +371,20 @@ impl Keyspace {
         let stripes = (0..stripes)
             .map(|_| CachePadded::new(Mutex::new(StripeData::new(databases))))
             .collect();
-        Keyspace { stripes, by, databases }
+        Keyspace { stripes, by, databases, notes_changes: AtomicBool::new(false) }
+    }
+
+    /// From now on [`crate::Changes::modified`] names the keys that change, or does so no more. A
+    /// command sees this if it takes a stripe after the caller, or somebody whom the caller told of
+    /// it, has let that stripe go; to be sure of all commands, hold all stripes.
+    pub fn note_changes(&self, on: bool) {
+        self.notes_changes.store(on, Ordering::Relaxed);
+    }
+
+    /// True if keys that change are named.
+    #[inline]
+    pub fn notes_changes(&self) -> bool {
+        self.notes_changes.load(Ordering::Relaxed)
     }
 
     /// Number of databases.

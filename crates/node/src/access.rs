@@ -384,7 +384,8 @@ impl Node {
     /// May this connection go on listening to all it listens to?
     pub fn may_listen_on(&self, session: &Session) -> bool {
         let rules = session.user.rules.load();
-        session.channels.iter().all(|channel| rules.may_listen(channel, false))
+        let mut channels = session.channels.iter().chain(&session.shards);
+        channels.all(|channel| rules.may_listen(channel, false))
             && session.patterns.iter().all(|pattern| rules.may_listen(pattern, true))
     }
 

@@ -4,6 +4,7 @@
 //! cheaply (relaxed stores) that a command does not feel it.
 
 use crate::lock;
+use crate::tracking::Track;
 use resp::Protocol;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -64,6 +65,8 @@ pub struct ClientInfo {
     pub subs: AtomicU32,
     /// Patterns subscribed to.
     pub psubs: AtomicU32,
+    /// Shard channels subscribed to.
+    pub ssubs: AtomicU32,
     /// Commands queued by MULTI, -1 outside.
     pub multi: AtomicI64,
     /// Bytes waiting in the query buffer.
@@ -80,6 +83,10 @@ pub struct ClientInfo {
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
+    /// How it tracks keys, the bits of [`Track`].
+    pub tracking: AtomicU32,
+    /// Number of the connection that gets its invalidations, 0 for itself.
+    pub redirect: AtomicU64,
     /// Connected by a unix socket.
     pub unix: bool,
     /// A replica that follows us.
@@ -115,6 +122,7 @@ impl ClientInfo {
             resp: AtomicU32::new(2),
             subs: AtomicU32::new(0),
             psubs: AtomicU32::new(0),
+            ssubs: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
             qbuf: AtomicU64::new(0),
             omem: AtomicU64::new(0),
@@ -123,6 +131,8 @@ impl ClientInfo {
             monitor: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            tracking: AtomicU32::new(0),
+            redirect: AtomicU64::new(0),
             unix,
             replica: AtomicBool::new(false),
             master: AtomicBool::new(false),
@@ -136,11 +146,22 @@ impl ClientInfo {
             ClientKind::Master
         } else if self.replica.load(Relaxed) && !self.monitor.load(Relaxed) {
             ClientKind::Replica
-        } else if self.subs.load(Relaxed) + self.psubs.load(Relaxed) > 0 {
+        } else if self.is_subscribed() {
             ClientKind::Pubsub
         } else {
             ClientKind::Normal
         }
+    }
+
+    /// Subscribed to anything.
+    pub fn is_subscribed(&self) -> bool {
+        [&self.subs, &self.psubs, &self.ssubs].iter().any(|count| count.load(Relaxed) > 0)
+    }
+
+    /// How it tracks keys.
+    #[inline]
+    pub fn track(&self) -> Track {
+        Track::from_bits_truncate(self.tracking.load(Relaxed))
     }
 
     /// The protocol version.
@@ -152,6 +173,11 @@ impl ClientInfo {
     pub fn line(&self, now: u64, command: &str) -> String {
         let names = lock(&self.names).clone();
         let mut flags = String::new();
+        let track = self.track();
+        let redirect = match track.contains(Track::ON) {
+            true => self.redirect.load(Relaxed) as i64,
+            false => -1,
+        };
         for (set, letter) in [
             (self.replica.load(Relaxed) && self.monitor.load(Relaxed), 'O'),
             (self.replica.load(Relaxed) && !self.monitor.load(Relaxed), 'S'),
@@ -160,6 +186,9 @@ impl ClientInfo {
             (self.kind() == ClientKind::Pubsub, 'P'),
             (self.multi.load(Relaxed) >= 0, 'x'),
             (self.blocked.load(Relaxed), 'b'),
+            (track.contains(Track::ON), 't'),
+            (track.contains(Track::BROKEN), 'R'),
+            (track.contains(Track::BCAST), 'B'),
             (self.unix, 'U'),
             (self.no_evict.load(Relaxed), 'e'),
             (self.no_touch.load(Relaxed), 'T'),
@@ -173,9 +202,9 @@ impl ClientInfo {
         }
         let (qbuf, omem) = (self.qbuf.load(Relaxed), self.omem.load(Relaxed));
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
              multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl={} oll=0 omem={} \
-             tot-mem={} events=r cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+             tot-mem={} events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
@@ -187,6 +216,7 @@ impl ClientInfo {
             self.db.load(Relaxed),
             self.subs.load(Relaxed),
             self.psubs.load(Relaxed),
+            self.ssubs.load(Relaxed),
             self.multi.load(Relaxed),
             qbuf,
             omem,
@@ -194,6 +224,7 @@ impl ClientInfo {
             qbuf + omem + 512,
             command,
             String::from_utf8_lossy(&names.user),
+            redirect,
             self.resp.load(Relaxed),
             names.lib_name,
             names.lib_ver,

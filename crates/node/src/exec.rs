@@ -5,6 +5,7 @@ use crate::prepare::Prepared;
 use crate::registry::{CommandEntry, CommandRef, Run};
 use crate::session::{Multi, ReplyMode};
 use crate::stats::bump;
+use crate::tracking::{Own, Track};
 use crate::{After, Node, NodeCtx, Session, Worker, lock};
 use acl::{Context, Denied};
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
@@ -98,12 +99,18 @@ impl Node {
         }
         let mark = reply.mark();
         let next = self.process(worker, session, prepared, args, reply, serve);
-        if !session.pushes.is_empty() {
-            let pushes = std::mem::take(&mut session.pushes);
-            let own: Vec<u8> = reply.since(mark).to_vec();
-            reply.rewind(mark);
-            reply.buffer_mut().extend_from_slice(&pushes);
-            reply.buffer_mut().extend_from_slice(&own);
+        if self.tracking.is_active() {
+            self.limit_tracking(worker.settings.config.tracking_table_max_keys);
+        }
+        if !worker.changed.is_empty() {
+            let mut own = Own { id: session.info.id, after: &mut session.after };
+            self.broadcast(&mut worker.changed, &mut own);
+        }
+        if session.caching && session.multi.is_none() && next != Next::Held {
+            // CLIENT CACHING counts for the next command, or transaction; other words of CLIENT
+            // do not use it up. Source: redis 7.0 `networking.c:resetClient`.
+            session.caching =
+                prepared.command.is_some_and(|command| command.spec.name.starts_with("client|"));
         }
         match session.reply_mode {
             ReplyMode::On => {}
@@ -113,6 +120,17 @@ impl Node {
                 session.reply_mode = ReplyMode::On;
             }
             ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+        }
+        // Messages are no replies: CLIENT REPLY does not silence them.
+        if !session.pushes.is_empty() {
+            let pushes = std::mem::take(&mut session.pushes);
+            let own: Vec<u8> = reply.since(mark).to_vec();
+            reply.rewind(mark);
+            reply.buffer_mut().extend_from_slice(&pushes);
+            reply.buffer_mut().extend_from_slice(&own);
+        }
+        if !session.after.is_empty() {
+            reply.buffer_mut().extend_from_slice(&std::mem::take(&mut session.after));
         }
         next
     }
@@ -547,6 +565,10 @@ impl Node {
     ) -> Result<Outcome, CommandError> {
         let (result, outcome) = match command.run {
             Run::Data(run) => {
+                // CLIENT NO-TOUCH does not take TOUCH its meaning.
+                // Source: redis 7.2 `db.c:lookupKey`.
+                keys.options.touch =
+                    !session.info.no_touch.load(Relaxed) || command.spec.name == "touch";
                 let env = &mut worker.env;
                 env.now = worker.now.unix();
                 env.from_master = from_master;
@@ -590,17 +612,47 @@ impl Node {
             }
         };
         let effect = result.as_ref().map_or(&Effect::None, |effect| effect);
-        self.settle(worker, session.id(), &mut session.pushes, keys, args, effect, from_master);
+        let own =
+            OwnOut { id: session.info.id, before: &mut session.pushes, after: &mut session.after };
+        self.settle(worker, own, keys, args, effect, from_master);
+        if !session.info.track().is_empty() && command.spec.flags.contains(Flags::READONLY) {
+            self.remember_reads(session, keys, command, args);
+        }
         result.map(|_| outcome)
     }
 
+    /// Notes for a connection in tracking mode which keys it has read; their stripes are held. (Only
+    /// MEMORY USAGE names a key and does not hold its stripe; nobody caches its answer.)
+    #[cold]
+    fn remember_reads(
+        &self,
+        session: &Session,
+        keys: &mut Keys<'_>,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) {
+        let mode = session.info.track();
+        let wanted = mode.contains(Track::ON)
+            && !mode.contains(Track::BCAST)
+            && (!mode.contains(Track::OPTIN) || session.caching)
+            && !(mode.contains(Track::OPTOUT) && session.caching);
+        if !wanted {
+            return;
+        }
+        let held = keys.held().mask();
+        for (at, _) in keys_of(command.spec, args).unwrap_or_default() {
+            let stripe = self.keyspace.stripe_of(args.at(at));
+            if held.has(stripe) {
+                self.tracking.remember(stripe, args.at(at), session.info.id);
+            }
+        }
+    }
+
     /// After one command's run: what it changed goes where it belongs.
-    #[allow(clippy::too_many_arguments)]
     fn settle(
         &self,
         worker: &mut Worker,
-        own: u64,
-        own_pushes: &mut Vec<u8>,
+        own: OwnOut<'_>,
         keys: &mut Keys<'_>,
         args: &Args<'_>,
         effect: &Effect,
@@ -620,7 +672,15 @@ impl Node {
         }
         let mut changes = std::mem::take(&mut keys.changes);
         if !changes.events.is_empty() {
-            self.publish_events(worker.settings.notify, &changes.events, own, own_pushes);
+            self.publish_events(worker.settings.notify, &changes.events, own.id, own.before);
+        }
+        if changes.flushed {
+            self.all_keys_changed(&mut Own { id: own.id, after: &mut *own.after });
+        }
+        if !changes.modified.is_empty() {
+            let keys = std::mem::take(&mut changes.modified);
+            let mut own = Own { id: own.id, after: own.after };
+            self.keys_changed(keys, &mut own, &mut worker.changed);
         }
         if !changes.ready.is_empty() {
             worker.ready.extend(changes.ready.drain(..));
@@ -657,12 +717,14 @@ impl Node {
             let mut ctx = Ctx { keys: &mut *keys, reply: &mut *reply, rng: &mut worker.rng, env };
             run(&mut ctx, &args)
         };
-        let mut pushes = Vec::new();
+        // Whoever waited gets messages of what it changes by its mailbox.
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let own = OwnOut { id: 0, before: &mut before, after: &mut after };
         match result {
             Ok(Effect::Block(_)) => return false,
-            Ok(effect) => self.settle(worker, 0, &mut pushes, keys, &args, &effect, from_master),
+            Ok(effect) => self.settle(worker, own, keys, &args, &effect, from_master),
             Err(error) => {
-                self.settle(worker, 0, &mut pushes, keys, &args, &Effect::None, from_master);
+                self.settle(worker, own, keys, &args, &Effect::None, from_master);
                 reply.rewind(Reply::default().mark());
                 self.stats.count_error(error.text());
                 reply.error_bytes(error.bytes());
@@ -969,6 +1031,16 @@ fn runs_script(command: CommandRef, session: &Session) -> bool {
         }
         _ => script(command),
     }
+}
+
+/// What the connection that is being served gets besides its reply.
+struct OwnOut<'a> {
+    /// Its number; 0 for none.
+    id: u64,
+    /// Published messages: before the reply.
+    before: &'a mut Vec<u8>,
+    /// Invalidations: behind it.
+    after: &'a mut Vec<u8>,
 }
 
 enum Outcome {

@@ -32,6 +32,7 @@ mod stats;
 mod testkit;
 #[cfg(test)]
 mod tests;
+mod tracking;
 mod worker;
 
 pub use access::{Access, UserCell, check_user_lines};
@@ -44,7 +45,7 @@ pub use host::{Host, ProcessFacts, ShutdownHow};
 pub use mailbox::{Mailbox, Message};
 pub use node::{Node, NodeOptions, Persistence, Role};
 pub use prepare::Prepared;
-pub use pubsub::PubSub;
+pub use pubsub::{PubSub, Topic};
 pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
 pub use script::{Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 pub use sentinel::SentinelMode;
@@ -53,6 +54,7 @@ pub use session::{Multi, ReplyMode, Session, Watch};
 pub use settings::Settings;
 pub use slowlog::{LatencyMonitor, SlowEntry, SlowLog};
 pub use stats::{CommandStat, Stats, WorkerStats};
+pub use tracking::{Track, Tracking, TrackingCounts};
 pub use worker::{Now, Worker};
 
 use commands::CommandError;

@@ -100,6 +100,8 @@ pub struct Node {
     pub clients: Clients,
     /// All subscriptions.
     pub pubsub: PubSub,
+    /// Client-side caching.
+    pub tracking: crate::Tracking,
     /// Ways to other workers.
     pub mailboxes: Vec<Mailbox>,
     /// Settings in force.
@@ -171,6 +173,7 @@ impl Node {
             access,
             clients: Clients::default(),
             pubsub: PubSub::default(),
+            tracking: crate::Tracking::new(options.stripes, started as u64),
             mailboxes: options.mailboxes,
             settings: ArcSwap::from_pointee(settings),
             version: AtomicU64::new(1),
@@ -265,11 +268,25 @@ impl Node {
             if notify & EventClass::KEYSPACE.0 != 0 {
                 let mut channel = format!("__keyspace@{}__:", event.db).into_bytes();
                 channel.extend_from_slice(&event.key);
-                self.pubsub.publish(&self.mailboxes, &channel, event.name.as_bytes(), own, own_out);
+                self.pubsub.publish(
+                    &self.mailboxes,
+                    false,
+                    &channel,
+                    event.name.as_bytes(),
+                    own,
+                    own_out,
+                );
             }
             if notify & EventClass::KEYEVENT.0 != 0 {
                 let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-                self.pubsub.publish(&self.mailboxes, channel.as_bytes(), &event.key, own, own_out);
+                self.pubsub.publish(
+                    &self.mailboxes,
+                    false,
+                    channel.as_bytes(),
+                    &event.key,
+                    own,
+                    own_out,
+                );
             }
         }
     }

@@ -114,6 +114,7 @@ impl Node {
             record.push_removal(db, key, lazy);
             self.log.append(&AppendRecord::new(&[Part::new(db as u32, &record.bytes, 1)]));
         }
+        self.key_went(key);
         let notify = self.settings.load().notify;
         if notify & class.0 != 0 {
             let event = KeyEvent { class, name, db, key: Box::from(key) };

@@ -1,7 +1,8 @@
-//! Channels, patterns, and who listens.
+//! Channels, patterns, shard channels, and who listens.
 //!
 //! Publishing finds the listeners under one lock and leaves the encoded message in the mailbox of
-//! each listener's worker. Sharded pub/sub belongs to the next step of the data server.
+//! each listener's worker. Shard channels have names of their own: without cluster mode all of them
+//! are local, and no pattern matches them.
 
 use crate::client::ClientInfo;
 use crate::lock;
@@ -13,10 +14,36 @@ use std::sync::{Arc, Mutex};
 
 type Listeners = BTreeMap<u64, Arc<ClientInfo>>;
 
+/// What a subscription is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// A channel.
+    Channel,
+    /// All channels that match a pattern.
+    Pattern,
+    /// A shard channel.
+    Shard,
+}
+
 #[derive(Default)]
 struct Tables {
     channels: BTreeMap<Vec<u8>, Listeners>,
     patterns: BTreeMap<Vec<u8>, Listeners>,
+    shards: BTreeMap<Vec<u8>, Listeners>,
+}
+
+impl Tables {
+    fn of(&mut self, topic: Topic) -> &mut BTreeMap<Vec<u8>, Listeners> {
+        match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::Shard => &mut self.shards,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shards.len()
+    }
 }
 
 /// All subscriptions of this node.
@@ -28,44 +55,25 @@ pub struct PubSub {
 }
 
 impl PubSub {
-    /// Subscribes to a channel; false if it was before.
-    pub fn subscribe(&self, channel: &[u8], client: &Arc<ClientInfo>) -> bool {
-        self.add(channel, client, false)
-    }
-
-    /// Subscribes to a pattern; false if it was before.
-    pub fn psubscribe(&self, pattern: &[u8], client: &Arc<ClientInfo>) -> bool {
-        self.add(pattern, client, true)
-    }
-
-    fn add(&self, name: &[u8], client: &Arc<ClientInfo>, pattern: bool) -> bool {
+    /// Subscribes; false if it was before.
+    pub fn subscribe(&self, topic: Topic, name: &[u8], client: &Arc<ClientInfo>) -> bool {
         let mut tables = lock(&self.tables);
-        let table = if pattern { &mut tables.patterns } else { &mut tables.channels };
-        let fresh =
-            table.entry(name.to_vec()).or_default().insert(client.id, Arc::clone(client)).is_none();
-        self.count.store(tables.channels.len() + tables.patterns.len(), Ordering::Release);
+        let listeners = tables.of(topic).entry(name.to_vec()).or_default();
+        let fresh = listeners.insert(client.id, Arc::clone(client)).is_none();
+        self.count.store(tables.len(), Ordering::Release);
         fresh
     }
 
     /// Ends a subscription; false if there was none.
-    pub fn unsubscribe(&self, channel: &[u8], client: u64) -> bool {
-        self.drop_one(channel, client, false)
-    }
-
-    /// Ends a subscription to a pattern; false if there was none.
-    pub fn punsubscribe(&self, pattern: &[u8], client: u64) -> bool {
-        self.drop_one(pattern, client, true)
-    }
-
-    fn drop_one(&self, name: &[u8], client: u64, pattern: bool) -> bool {
+    pub fn unsubscribe(&self, topic: Topic, name: &[u8], client: u64) -> bool {
         let mut tables = lock(&self.tables);
-        let table = if pattern { &mut tables.patterns } else { &mut tables.channels };
+        let table = tables.of(topic);
         let Some(listeners) = table.get_mut(name) else { return false };
         let was = listeners.remove(&client).is_some();
         if listeners.is_empty() {
             table.remove(name);
         }
-        self.count.store(tables.channels.len() + tables.patterns.len(), Ordering::Release);
+        self.count.store(tables.len(), Ordering::Release);
         was
     }
 
@@ -74,11 +82,13 @@ impl PubSub {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Sends a message to all listeners; returns how many there were. The message for `own`, the
-    /// connection that publishes, is returned through `own_out` so that it precedes its reply.
+    /// Sends a message to all listeners of a channel, or of a shard channel; returns how many there
+    /// were. The message for `own`, the connection that publishes, is returned through `own_out` so
+    /// that it precedes its reply.
     pub fn publish(
         &self,
         mailboxes: &[Mailbox],
+        shard: bool,
         channel: &[u8],
         message: &[u8],
         own: u64,
@@ -99,7 +109,7 @@ impl PubSub {
             match pattern {
                 None => {
                     reply.push(3);
-                    reply.bulk(b"message");
+                    reply.text(if shard { "smessage" } else { "message" });
                 }
                 Some(pattern) => {
                     reply.push(4);
@@ -111,11 +121,12 @@ impl PubSub {
             reply.bulk(message);
             receivers += 1;
         };
-        if let Some(listeners) = tables.channels.get(channel) {
+        let named = if shard { &tables.shards } else { &tables.channels };
+        if let Some(listeners) = named.get(channel) {
             listeners.values().for_each(|client| deliver(client, None));
         }
         for (pattern, listeners) in &tables.patterns {
-            if stdx::glob_match(pattern, channel, false) {
+            if !shard && stdx::glob_match(pattern, channel, false) {
                 listeners.values().for_each(|client| deliver(client, Some(pattern)));
             }
         }
@@ -129,25 +140,20 @@ impl PubSub {
         receivers
     }
 
-    /// Channels with listeners that match `pattern`.
-    pub fn channels(&self, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
-        let tables = lock(&self.tables);
-        tables
-            .channels
-            .keys()
-            .filter(|c| pattern.is_none_or(|p| stdx::glob_match(p, c, false)))
-            .cloned()
-            .collect()
+    /// Channels of a kind with listeners that match `pattern`.
+    pub fn channels(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
+        let mut tables = lock(&self.tables);
+        let names = tables.of(topic).keys();
+        names.filter(|c| pattern.is_none_or(|p| stdx::glob_match(p, c, false))).cloned().collect()
     }
 
     /// Listeners of one channel, patterns not counted.
-    pub fn listeners(&self, channel: &[u8]) -> usize {
-        lock(&self.tables).channels.get(channel).map_or(0, BTreeMap::len)
+    pub fn listeners(&self, topic: Topic, channel: &[u8]) -> usize {
+        lock(&self.tables).of(topic).get(channel).map_or(0, BTreeMap::len)
     }
 
-    /// Channels and patterns that have listeners.
-    pub fn counts(&self) -> (usize, usize) {
-        let tables = lock(&self.tables);
-        (tables.channels.len(), tables.patterns.len())
+    /// How many names of a kind have listeners.
+    pub fn count(&self, topic: Topic) -> usize {
+        lock(&self.tables).of(topic).len()
     }
 }

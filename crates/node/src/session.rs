@@ -2,6 +2,7 @@
 
 use crate::access::{Access, UserCell};
 use crate::client::ClientInfo;
+use crate::pubsub::Topic;
 use crate::registry::CommandRef;
 use keyspace::WatchFlag;
 use resp::{OwnedArgs, Protocol};
@@ -67,6 +68,8 @@ pub struct Session {
     pub channels: BTreeSet<Vec<u8>>,
     /// Patterns subscribed to.
     pub patterns: BTreeSet<Vec<u8>>,
+    /// Shard channels subscribed to.
+    pub shards: BTreeSet<Vec<u8>>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// Log position of the connection's last write, for WAIT.
@@ -75,6 +78,12 @@ pub struct Session {
     pub waiting: Option<Waiting>,
     /// Bytes that precede the reply of the command that runs (messages to itself).
     pub pushes: Vec<u8>,
+    /// Bytes that follow the reply of the command that runs (invalidations of keys that it changed).
+    pub after: Vec<u8>,
+    /// CLIENT CACHING was said: it counts for the next command.
+    pub caching: bool,
+    /// Prefixes of keys that are tracked in BCAST mode.
+    pub prefixes: BTreeSet<Vec<u8>>,
     /// CLIENT CAPA, HELLO … said by a replica: REPLCONF in progress.
     pub is_replica: bool,
     /// MONITOR.
@@ -96,10 +105,14 @@ impl Session {
             watch: None,
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
+            shards: BTreeSet::new(),
             reply_mode: ReplyMode::On,
             last_write: 0,
             waiting: None,
             pushes: Vec::new(),
+            after: Vec::new(),
+            caching: false,
+            prefixes: BTreeSet::new(),
             is_replica: false,
             is_monitor: false,
             close_after_reply: false,
@@ -111,9 +124,18 @@ impl Session {
         self.info.id
     }
 
-    /// Channels and patterns subscribed to.
+    /// Everything subscribed to.
     pub fn subscriptions(&self) -> usize {
-        self.channels.len() + self.patterns.len()
+        self.channels.len() + self.patterns.len() + self.shards.len()
+    }
+
+    /// The names of one kind that are subscribed to.
+    pub fn topics(&mut self, topic: Topic) -> &mut BTreeSet<Vec<u8>> {
+        match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::Shard => &mut self.shards,
+        }
     }
 
     /// Changes the database.
@@ -135,5 +157,6 @@ impl Session {
         self.info.watching.store(self.watch.is_some(), Relaxed);
         self.info.subs.store(self.channels.len() as u32, Relaxed);
         self.info.psubs.store(self.patterns.len() as u32, Relaxed);
+        self.info.ssubs.store(self.shards.len() as u32, Relaxed);
     }
 }

@@ -64,6 +64,8 @@ pub struct Worker {
     pub(crate) verbatim: Vec<u8>,
     /// Keys that got elements while clients wait for them.
     pub(crate) ready: VecDeque<(usize, Box<[u8]>)>,
+    /// Changed keys for those who track by prefixes.
+    pub(crate) changed: crate::tracking::Broadcast,
     /// False while more memory is in use than allowed and nothing can be evicted.
     pub(crate) has_room: bool,
     /// When it looks at the memory in use again.
@@ -94,6 +96,7 @@ impl Worker {
             log_grew: false,
             verbatim: Vec::new(),
             ready: VecDeque::new(),
+            changed: crate::tracking::Broadcast::new(),
             has_room: true,
             next_look: crate::evict::NextLook::default(),
             record: crate::propagate::Record::default(),

@@ -1,13 +1,14 @@
 //! CLIENT: what connections are there, and what is done to one or to all of them.
 //!
 //! Another connection is only reached through its owner's mailbox; its owner ends it, answers it or
-//! lets it go on. Client-side caching belongs to a later step: nobody is in tracking mode, and the
-//! subcommands that ask about it say so.
+//! lets it go on.
 
 use super::connection::valid_name;
 use crate::block::EndWait;
 use crate::registry::registry;
-use crate::{After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, ReplyMode, lock};
+use crate::{
+    After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, ReplyMode, Session, Track, lock,
+};
 use commands::{Command, CommandError, CommandSpec, Flags, Group};
 use resp::Args;
 use std::sync::Arc;
@@ -424,53 +425,181 @@ fn on_off(
 // ---- client-side caching -----------------------------------------------------------------------
 
 const TRACKING: Command<NodeFn> = Command::new(
-    spec("client|tracking", -3, PLAIN, "6.0.0").doc(
+    // Under all stripes, so that no write that has begun misses it.
+    spec("client|tracking", -3, PLAIN.union(Flags::ALL_STRIPES), "6.0.0").doc(
         "O(1). Some options may introduce additional complexity.",
         "Turns client-side caching on or off.",
     ),
-    |cx, args| {
-        if args.is(2, "on") {
-            return Err(CommandError::new("ERR CLIENT TRACKING is not supported yet"));
-        }
-        if args.len() > 3 || !args.is(2, "off") {
-            return Err(CommandError::SYNTAX);
-        }
-        cx.reply.ok();
-        Ok(After::Done)
-    },
+    tracking,
 );
+
+/// Source: redis 7.0 `networking.c:clientCommand` (TRACKING).
+fn tracking(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let (mut mode, mut redirect, mut prefixes) = (Track::empty(), 0, Vec::new());
+    let mut at = 3;
+    while at < args.len() {
+        let value = args.get(at + 1);
+        at += 1;
+        match (args.at(at - 1).to_ascii_lowercase().as_slice(), value) {
+            (b"redirect", Some(value)) => {
+                at += 1;
+                if redirect != 0 {
+                    return Err(CommandError::new(
+                        "ERR A client can only redirect to a single other client",
+                    ));
+                }
+                let id = stdx::parse_i64(value).ok_or(CommandError::NOT_INTEGER)?;
+                redirect = u64::try_from(id).unwrap_or_default();
+                if cx.node.clients.get(redirect).is_none() {
+                    return Err(CommandError::new(
+                        "ERR The client ID you want redirect to does not exist",
+                    ));
+                }
+            }
+            (b"prefix", Some(value)) => {
+                at += 1;
+                prefixes.push(value);
+            }
+            (b"bcast", _) => mode |= Track::BCAST,
+            (b"optin", _) => mode |= Track::OPTIN,
+            (b"optout", _) => mode |= Track::OPTOUT,
+            (b"noloop", _) => mode |= Track::NOLOOP,
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    if args.is(2, "on") {
+        check_mode(cx.session, mode, &prefixes)?;
+        cx.node.tracking.enable(&cx.node.keyspace, cx.session, mode, redirect, &prefixes);
+    } else if args.is(2, "off") {
+        cx.node.tracking.disable(&cx.node.keyspace, cx.session);
+    } else {
+        return Err(CommandError::SYNTAX);
+    }
+    cx.reply.ok();
+    Ok(After::Done)
+}
+
+/// Do the options go together, and with the present mode?
+fn check_mode(
+    session: &Session,
+    mode: Track,
+    prefixes: &[&[u8]],
+) -> std::result::Result<(), CommandError> {
+    let old = session.info.track();
+    let error = if !mode.contains(Track::BCAST) && !prefixes.is_empty() {
+        "ERR PREFIX option requires BCAST mode to be enabled"
+    } else if old.contains(Track::ON) && (old ^ mode).contains(Track::BCAST) {
+        "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode."
+    } else if mode.contains(Track::BCAST) && mode.intersects(Track::OPTIN | Track::OPTOUT) {
+        "ERR OPTIN and OPTOUT are not compatible with BCAST"
+    } else if mode.contains(Track::OPTIN | Track::OPTOUT) {
+        "ERR You can't specify both OPTIN mode and OPTOUT mode"
+    } else if (mode | old).contains(Track::OPTIN | Track::OPTOUT)
+        && mode.intersects(Track::OPTIN | Track::OPTOUT)
+    {
+        "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode."
+    } else {
+        return check_prefixes(session, prefixes);
+    };
+    Err(CommandError::new(error))
+}
+
+/// No key may come under two prefixes of one connection.
+/// Source: redis 7.0 `tracking.c:checkPrefixCollisionsOrReply`.
+fn check_prefixes(session: &Session, prefixes: &[&[u8]]) -> std::result::Result<(), CommandError> {
+    let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
+    let refuse = |prefix: &[u8], which: &[u8], other: &[u8]| {
+        const REST: &[u8] = b"'. Prefixes for a single client must not overlap.";
+        CommandError::quoting(&[b"ERR Prefix '", prefix, b"' overlaps with ", which, other, REST])
+    };
+    for (at, prefix) in prefixes.iter().enumerate() {
+        if let Some(other) = session.prefixes.iter().find(|other| overlap(other, prefix)) {
+            return Err(refuse(prefix, b"an existing prefix '", other));
+        }
+        if let Some(other) = prefixes.iter().skip(at + 1).find(|other| overlap(other, prefix)) {
+            return Err(refuse(prefix, b"another provided prefix '", other));
+        }
+    }
+    Ok(())
+}
 
 const CACHING: Command<NodeFn> = Command::new(
     spec("client|caching", 3, PLAIN, "6.0.0")
         .doc("O(1)", "Says whether the next command's keys are tracked."),
-    |_, _| {
-        Err(CommandError::new(
-            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-        ))
-    },
+    caching,
 );
+
+/// Source: redis 7.0 `networking.c:clientCommand` (CACHING).
+fn caching(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let mode = cx.session.info.track();
+    if !mode.contains(Track::ON) {
+        return Err(CommandError::new(
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
+        ));
+    }
+    if args.is(2, "yes") {
+        if !mode.contains(Track::OPTIN) {
+            return Err(CommandError::new(
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.",
+            ));
+        }
+    } else if args.is(2, "no") {
+        if !mode.contains(Track::OPTOUT) {
+            return Err(CommandError::new(
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.",
+            ));
+        }
+    } else {
+        return Err(CommandError::SYNTAX);
+    }
+    cx.session.caching = true;
+    cx.reply.ok();
+    Ok(After::Done)
+}
 
 const GETREDIR: Command<NodeFn> = Command::new(
     spec("client|getredir", 2, PLAIN, "6.0.0")
         .doc("O(1)", "Tells which connection gets this one's invalidations."),
     |cx, _| {
-        cx.reply.integer(-1);
+        cx.reply.integer(redirection(cx.session));
         Ok(After::Done)
     },
 );
+
+fn redirection(session: &Session) -> i64 {
+    if session.info.track().contains(Track::ON) {
+        session.info.redirect.load(Relaxed) as i64
+    } else {
+        -1
+    }
+}
 
 const TRACKINGINFO: Command<NodeFn> = Command::new(
     spec("client|trackinginfo", 2, PLAIN, "6.2.0")
         .doc("O(1)", "Tells about the connection's client-side caching."),
     |cx, _| {
+        let mode = cx.session.info.track();
+        let caching = cx.session.caching;
+        let words = [
+            (!mode.contains(Track::ON), "off"),
+            (mode.contains(Track::ON), "on"),
+            (mode.contains(Track::BCAST), "bcast"),
+            (mode.contains(Track::OPTIN), "optin"),
+            (mode.contains(Track::OPTIN) && caching, "caching-yes"),
+            (mode.contains(Track::OPTOUT), "optout"),
+            (mode.contains(Track::OPTOUT) && caching, "caching-no"),
+            (mode.contains(Track::NOLOOP), "noloop"),
+            (mode.contains(Track::BROKEN), "broken_redirect"),
+        ];
         cx.reply.map(3);
         cx.reply.text("flags");
-        cx.reply.set(1);
-        cx.reply.text("off");
+        cx.reply.set(words.iter().filter(|(set, _)| *set).count());
+        words.iter().filter(|(set, _)| *set).for_each(|(_, word)| cx.reply.text(word));
         cx.reply.text("redirect");
-        cx.reply.integer(-1);
+        cx.reply.integer(redirection(cx.session));
         cx.reply.text("prefixes");
-        cx.reply.array(0);
+        cx.reply.array(cx.session.prefixes.len());
+        cx.session.prefixes.iter().for_each(|prefix| cx.reply.bulk(prefix));
         Ok(After::Done)
     },
 );

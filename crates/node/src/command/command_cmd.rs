@@ -309,7 +309,8 @@ fn keys_in(
         other => other,
     };
     let command = command.ok_or(CommandError::new("ERR Invalid command specified"))?;
-    if command.spec.keys.is_empty() {
+    let is_key = |key: &commands::KeySpec| !key.flags.contains(KeyFlags::NOT_KEY);
+    if !command.spec.keys.iter().any(is_key) {
         return Err(CommandError::new("ERR The command has no key arguments"));
     }
     if !command.spec.arity_fits(args.len()) {

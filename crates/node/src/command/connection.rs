@@ -102,6 +102,7 @@ fn reset(cx: &mut NodeCtx<'_, '_>, _args: &Args<'_>) -> Result {
     }
     super::transactions::end(cx.node, cx.session);
     super::pubsub::unsubscribe_all(cx.node, cx.session);
+    cx.node.tracking.disable(&cx.node.keyspace, cx.session);
     cx.node.stop_monitor(cx.session);
     cx.session.select(0);
     cx.keys.db = 0;

@@ -292,7 +292,7 @@ fn clients(w: &mut Writer<'_, '_, '_>) {
         ("client_recent_max_input_buffer", largest(|client| client.qbuf.load(Relaxed))),
         ("client_recent_max_output_buffer", largest(|client| client.omem.load(Relaxed))),
         ("blocked_clients", w.cx.node.blocking.len() as u64),
-        ("tracking_clients", 0),
+        ("tracking_clients", w.cx.node.tracking.counts().clients as u64),
         ("pubsub_clients", is(ClientKind::Pubsub)),
         ("watching_clients", watching),
         ("clients_in_timeout_table", w.cx.node.blocking.timed() as u64),

@@ -20,16 +20,8 @@ const HASH_FIELD_TTL: &[&str] = &[
     "httl",
 ];
 
-/// Channels by slot, and the rest.
-const OTHERS: &[&str] = &[
-    "ssubscribe",
-    "sunsubscribe",
-    "spublish",
-    "pubsub|shardchannels",
-    "pubsub|shardnumsub",
-    "migrate",
-    "waitaof",
-];
+/// The rest.
+const OTHERS: &[&str] = &["migrate", "waitaof"];
 
 const TABLES: &[&[&str]] = &[HASH_FIELD_TTL, OTHERS];
 
@@ -80,10 +72,6 @@ mod tests {
         assert_eq!(
             text(&["hExPiRe", "h", "1", "FIELDS", "1", "f"]).as_deref(),
             Some("ERR HEXPIRE is not supported yet")
-        );
-        assert_eq!(
-            text(&["pubsub", "shardnumsub"]).as_deref(),
-            Some("ERR PUBSUB SHARDNUMSUB is not supported yet")
         );
         assert_eq!(text(&["pubsub", "nonsense"]), None);
         assert_eq!(text(&["nonsense"]), None);

@@ -331,6 +331,7 @@ impl Node {
     pub fn session_ended(&self, session: &mut Session) {
         super::transactions::end(self, session);
         super::pubsub::unsubscribe_all(self, session);
+        self.tracking.disable(&self.keyspace, session);
         self.stop_monitor(session);
         if let Some(waiting) = session.waiting.take()
             && let Some(blocked) = self.blocking.get(waiting.ticket)

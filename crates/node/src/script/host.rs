@@ -53,7 +53,7 @@ impl ScriptHost<'_, '_> {
             let (info, user) = (&self.session.info, &self.session.user);
             let now = self.worker.now;
             let why = node.note_denied(now, info, user, Context::Lua, denied, command, args);
-            return Err([b"NOPERM ACL failure in script: ", &why[..]].concat());
+            return Err([b"ERR ACL failure in script: ", &why[..]].concat());
         }
         let wrote = self.running.wrote.load(Ordering::Relaxed);
         if self.read_only && flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {

@@ -188,6 +188,7 @@ fn run(
     let mut session = Session::new(Arc::clone(&cx.session.info), &cx.node.access);
     session.user = Arc::clone(&cx.session.user);
     session.authenticated = cx.session.authenticated;
+    session.caching = cx.session.caching;
     session.db = own_db;
     session.protocol = Protocol::Resp2;
     cx.node.scripts.begin(&running);
@@ -211,5 +212,6 @@ fn run(
     cx.keys.db = own_db;
     cx.session.info.db.store(own_db as u32, Ordering::Relaxed);
     cx.session.pushes.append(&mut session.pushes);
+    cx.session.after.append(&mut session.after);
     result.map_err(|Failure { text, .. }| CommandError::quoting(&[&text])).map(|()| After::Done)
 }

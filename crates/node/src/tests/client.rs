@@ -252,14 +252,13 @@ fn reply_modes() {
 }
 
 #[test]
-fn caching_belongs_to_later() {
+fn caching_is_off_at_first() {
     let mut kit = Kit::resp3();
     kit.check(&[
         ("client getredir", ":-1"),
         ("client trackinginfo", "%3 $5 flags ~1 $3 off $8 redirect :-1 $8 prefixes *0"),
         ("client tracking off", "+OK"),
         ("client tracking foo", "-ERR syntax error"),
-        ("client tracking on", "-ERR CLIENT TRACKING is not supported yet"),
         ("client no-evict on", "+OK"),
         ("client no-evict foo", "-ERR syntax error"),
         ("client no-touch on", "+OK"),

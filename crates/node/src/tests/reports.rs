@@ -173,7 +173,6 @@ fn what_is_not_here() {
         ("acl foo", "-ERR unknown subcommand 'foo'. Try ACL HELP."),
         ("cluster info", "-ERR This instance has cluster support disabled"),
         ("readonly", "-ERR This instance has cluster support disabled"),
-        ("pubsub shardchannels", "-ERR PUBSUB SHARDCHANNELS is not supported yet"),
         ("multi", "+OK"),
         ("script load x", "-ERR SCRIPT is not supported yet"),
         ("exec", "-EXECABORT Transaction discarded because of previous errors."),

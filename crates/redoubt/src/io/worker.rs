@@ -519,7 +519,9 @@ impl EventLoop {
     fn push(&mut self, client: u64, bytes: &[u8]) {
         let Some(&at) = self.by_client.get(&client) else { return };
         let conn = &mut self.conns[at];
-        if conn.closing || conn.session.reply_mode == node::ReplyMode::Off {
+        // CLIENT REPLY silences replies: a MONITOR line is one, a message is not.
+        let silent = conn.session.is_monitor && conn.session.reply_mode == node::ReplyMode::Off;
+        if conn.closing || silent {
             return;
         }
         bump(&self.worker.stats.net_output, bytes.len() as u64);

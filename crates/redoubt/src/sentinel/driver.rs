@@ -215,6 +215,7 @@ impl Driver {
                 let mut own = Vec::new();
                 node.pubsub.publish(
                     &node.mailboxes,
+                    false,
                     channel.as_bytes(),
                     payload.as_bytes(),
                     0,

@@ -169,6 +169,7 @@ pub fn flush_all(node: &Node) {
     let mut keys = Keys::new(node.keyspace.hold(node.keyspace.all()), 0, options);
     let (_, tables) = keys.flush(None);
     node.flush_functions();
+    node.data_set_emptied();
     drop(keys);
     node.host.free(Vec::new(), tables);
 }

@@ -125,6 +125,10 @@ fn create(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if missing && !options.make {
         return Err(NO_KEY);
     }
+    // Each option once: Redis counts arguments.
+    if args.len() > 8 {
+        return Err(wrong_subcommand(args));
+    }
     let last_id = group_start(args.at(4), stream)?;
     let group = StreamGroup::new(last_id, options.entries_read.unwrap_or(UNKNOWN_READ));
     if !ctx.keys.stream_or_new(key)?.add_group(name, group) {
@@ -151,6 +155,9 @@ const SETID: Command<DataFn> = Command::new(
         let stream = ctx.keys.stream_mut(key)?.ok_or(NO_KEY)?;
         if stream.group(args.at(3)).is_none() {
             return Err(no_group(args.at(3), key));
+        }
+        if args.len() > 7 {
+            return Err(wrong_subcommand(args));
         }
         let last_id = group_start(args.at(4), Some(stream))?;
         let group = stream.group_mut(args.at(3)).ok_or_else(|| no_group(args.at(3), key))?;

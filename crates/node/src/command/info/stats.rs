@@ -2,6 +2,7 @@
 
 use super::Writer;
 use crate::lock;
+use crate::pubsub::Topic;
 use crate::registry::registry;
 use crate::stats::{HISTOGRAM_BUCKETS, Stats, bucket_top};
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +14,7 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
     // A sentinel has no replicas.
     let sync =
         if node.sentinel().is_none() { node.repl.master().stats() } else { Default::default() };
-    let (channels, patterns) = node.pubsub.counts();
+    let listened = |topic| node.pubsub.count(topic) as u64;
     let keyspace = w.walk.stats;
     w.fields(&[
         ("total_connections_received", stats.connections.load(Relaxed)),
@@ -52,9 +53,9 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         ("current_eviction_exceeded_time", present),
         ("keyspace_hits", keyspace.hits),
         ("keyspace_misses", keyspace.misses),
-        ("pubsub_channels", channels as u64),
-        ("pubsub_patterns", patterns as u64),
-        ("pubsubshard_channels", 0),
+        ("pubsub_channels", listened(Topic::Channel)),
+        ("pubsub_patterns", listened(Topic::Pattern)),
+        ("pubsubshard_channels", listened(Topic::Shard)),
     ]);
     // Snapshots need no fork; what follows belongs to things that this server does not have.
     w.zeroes(&[
@@ -68,13 +69,14 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
     ]);
+    let tracking = node.tracking.counts();
     let commands_usec = stats.commands_usec();
     let (cycles, cycle_usec) = (rates.mean(5), rates.mean(6));
     w.fields(&[
+        ("tracking_total_keys", tracking.keys as u64),
+        ("tracking_total_items", tracking.items as u64),
+        ("tracking_total_prefixes", tracking.prefixes as u64),
         ("unexpected_error_replies", stats.unexpected_errors.load(Relaxed)),
         ("total_error_replies", stats.total_errors.load(Relaxed)),
         ("dump_payload_sanitizations", 0),
