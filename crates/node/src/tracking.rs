@@ -59,6 +59,9 @@ const CHANNEL: &str = "__redis__:invalidate";
 /// Keys that changed in one command, or in one transaction, with who changed them last.
 pub(crate) type Broadcast = BTreeMap<Box<[u8]>, u64>;
 
+/// Connections that track a prefix.
+type Followers = BTreeMap<u64, Arc<ClientInfo>>;
+
 /// A key and who has read it.
 struct Tracked {
     hash: u64,
@@ -145,7 +148,7 @@ pub struct Tracking {
     tables: Box<[Mutex<Table>]>,
     keys: AtomicUsize,
     items: AtomicUsize,
-    prefixes: Mutex<BTreeMap<Vec<u8>, BTreeMap<u64, Arc<ClientInfo>>>>,
+    prefixes: Mutex<BTreeMap<Vec<u8>, Followers>>,
     prefix_count: AtomicUsize,
     /// Commands in a row that found the tables too full.
     over: AtomicUsize,
