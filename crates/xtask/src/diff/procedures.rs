@@ -31,6 +31,7 @@ pub const SCENES: &[(u64, &str, Scene)] = &[
     (4, "RESTORE errors", restore_errors),
     (10, "WATCH", watch),
     (8, "pub/sub", publish_subscribe),
+    (8, "client-side caching and shard channels", tracking),
     (10, "blocked client served", blocked_served),
     (4, "client unblocked", unblock),
     (8, "short time to live", short_ttl),
@@ -150,6 +151,94 @@ fn same_on_second(
     session.sent += 1;
     session.expect(label, Compare::Exact, &a, &b);
     Ok(())
+}
+
+/// What a connection in tracking mode hears of its own and of another's changes.
+fn tracking(session: &mut Session, random: &mut Gen) -> Result<()> {
+    let modes: &[&[&str]] =
+        &[&[], &["NOLOOP"], &["BCAST"], &["BCAST", "NOLOOP"], &["OPTIN"], &["OPTOUT"]];
+    let mode = modes[random.rng.below(modes.len() as u64) as usize];
+    let words: &[&[&str]] = &[
+        &["GET", "t:1"],
+        &["MGET", "t:1", "t:2", "t:3"],
+        &["LLEN", "t:2"],
+        &["CLIENT", "CACHING", "YES"],
+        &["CLIENT", "CACHING", "NO"],
+        &["CLIENT", "TRACKINGINFO"],
+        &["MULTI"],
+        &["EXEC"],
+        &["SET", "t:1", "v"],
+        &["MSET", "t:3", "v", "t:2", "v", "t:1", "v"],
+        &["DEL", "t:2", "t:1"],
+        &["INCR", "t:3"],
+        &["RENAME", "t:1", "t:2"],
+        &["SSUBSCRIBE", "t:1", "t:2"],
+        &["SUNSUBSCRIBE", "t:1"],
+        &["SPUBLISH", "t:1", "m"],
+    ];
+    let mut some = |count: u64| -> Vec<&[&str]> {
+        (0..count).map(|_| words[random.rng.below(words.len() as u64) as usize]).collect()
+    };
+    let (own, others) = (some(12), some(6));
+    // The other connection is not to change its own state.
+    let mut others = others;
+    others.retain(|line| {
+        !matches!(line[0], "CLIENT" | "MULTI" | "EXEC" | "SSUBSCRIBE" | "SUNSUBSCRIBE")
+    });
+    let resp3 = session.proto == 3;
+    let mut label: Vec<Vec<u8>> = vec![b"(tracking)".to_vec(), mode.join(" ").into_bytes()];
+    label.extend(own.iter().chain(&others).map(|line| line.join(" ").into_bytes()));
+    let label: Vec<&[u8]> = label.iter().map(Vec::as_slice).collect();
+    same_on_second(session, &label, |main, second| {
+        let mut seen = Vec::new();
+        // HELLO tells versions.
+        second.call(&["HELLO", "3"])?;
+        second.push(&[&["CLIENT", "TRACKING", "ON"], mode].concat());
+        second.push(&["SUBSCRIBE", "t:end"]);
+        own.iter().for_each(|line| second.push(line));
+        second.push(&["DISCARD"]);
+        second.push(&["MGET", "t:1", "t:2"]);
+        second.push(&["ECHO", "t:done"]);
+        second.flush()?;
+        loop {
+            let reply = second.read()?;
+            let ended = reply.bytes() == Some(b"t:done");
+            seen.push(reply);
+            if ended {
+                break;
+            }
+        }
+        for line in &others {
+            seen.push(main.call(line)?);
+        }
+        main.call(&["PUBLISH", "t:end", "t:end"])?;
+        loop {
+            let reply = second.read()?;
+            let ended = reply
+                .elements()
+                .is_some_and(|items| items.len() == 3 && items[2].bytes() == Some(b"t:end"));
+            seen.push(reply);
+            if ended {
+                break;
+            }
+        }
+        seen.push(main.call(&["DEL", "t:1", "t:2", "t:3"])?);
+        second.push(&["RESET"]);
+        second.flush()?;
+        // The last DEL is heard of, too.
+        loop {
+            let reply = second.read()?;
+            let ended = reply == Value::Simple(b"RESET".to_vec());
+            seen.push(reply);
+            if ended {
+                break;
+            }
+        }
+        if resp3 {
+            second.expect_ok(&["HELLO", "3"])?;
+        }
+        Ok(seen)
+    })
 }
 
 fn publish_subscribe(session: &mut Session, random: &mut Gen) -> Result<()> {
