@@ -541,7 +541,8 @@ impl Run {
                 .expect_ok(&["COMMAND", "LIST", "FILTERBY", "ACLCAT", family])?;
             for name in reply.elements().context("COMMAND LIST is an array")? {
                 let name = String::from_utf8_lossy(name.bytes().unwrap_or_default()).into_owned();
-                let scripted = ["subscribe", "psubscribe"].contains(&name.as_str());
+                let scenes = ["subscribe", "psubscribe", "ssubscribe", "sunsubscribe"];
+                let scripted = scenes.contains(&name.as_str());
                 let done = self.session.covered.get(&name).is_some_and(|(_, fine)| *fine > 0);
                 if !done && !scripted && !name.contains('|') && !NOT_YET.contains(&name.as_str()) {
                     missing.push(name);
