@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-mod answer;
+pub(crate) mod answer;
 mod keys;
-mod link;
+pub(crate) mod link;
 mod options;
 mod pipe;
 mod prompt;
 mod render;
 mod session;
-mod tool;
+pub(crate) mod tool;
 mod watch;
 
-use options::{Mode, Options, Parsed};
+pub(crate) use options::Options;
+use options::{Mode, Parsed};
+pub(crate) use session::emit;
 use session::{Outcome, Session};
 use tool::Failure;
 
@@ -112,6 +114,14 @@ pub fn main_cli(args: Vec<OsString>) -> ExitCode {
         Ok(code) => code,
         // Whoever read our output has left, as `head` does; or the peer does not speak RESP.
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Which server the client's own options mean, for a tool that has more of them.
+pub(crate) fn server_options(args: Vec<OsString>) -> Result<Options, String> {
+    match options::parse(args, std::env::var_os("REDISCLI_AUTH"))? {
+        Parsed::Run(options) => Ok(*options),
+        Parsed::Help | Parsed::Version => Err("an option's value is missing".into()),
     }
 }
 
