@@ -1,6 +1,7 @@
-"""`redoubt cli` beside redis-cli: the same server, arguments and input; the same output and exit code."""
+"""`redoubt cli` and `redoubt benchmark` beside redis-cli and redis-benchmark: the same server, arguments and input."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -121,3 +122,48 @@ def test_what_is_not_there_is_named():
     for flag in ("--tls", "--rdb", "--replica", "--cluster", "--lru-test"):
         done = subprocess.run([redoubt_binary(), "cli", flag, "x"], capture_output=True, timeout=PATIENCE, text=True)
         assert done.returncode == 1 and done.stderr.startswith(f"{flag}: ")
+
+
+def benchmark(port, *args, stdin=b""):
+    """Lines of `redoubt benchmark` and of redis-benchmark, numbers replaced by N."""
+    outputs = []
+    for words in ([shutil.which("redis-benchmark")], [redoubt_binary(), "benchmark"]):
+        code, out, err = run(words, *args, port=port, stdin=stdin)
+        lines = [line.split("\r")[-1] for line in out.decode().split("\n")]
+        outputs.append((code, [re.sub(r"\d+\.\d+", "N", line).strip() for line in lines], err))
+    return outputs
+
+
+def test_benchmark_forms(world):
+    port = world.server("redis").port
+    for args in (
+        ["-n", "200", "--csv"],
+        ["-n", "200", "-c", "7", "-t", "ping,set,lrange_300,mset", "--csv", "-P", "4"],
+        ["-n", "200", "--csv", "-r", "10", "lpush", "list", "__rand_int__"],
+    ):
+        theirs, ours = benchmark(port, *args)
+        assert ours == theirs, args
+    theirs, ours = benchmark(port, "-n", "50", "-q", "-x", "set", "k", stdin=b"value")
+    assert [line for line in ours[1] if line] == [line for line in theirs[1] if line]
+    assert ours[0] == theirs[0] == 0
+    theirs, ours = benchmark(port, "-n", "500", "--threads", "2", "-t", "get")
+    for head in ("====== GET ======", "500 requests completed in N seconds", "threads: 2",
+                 "Latency by percentile distribution:", "throughput summary: N requests per second",
+                 "avg       min       p50       p95       p99       max"):
+        assert head in theirs[1] and head in ours[1], head
+
+
+def test_benchmark_does_the_work(world):
+    server = world.server("redis")
+    words = [redoubt_binary(), "benchmark"]
+    assert run(words, "-n", "1003", "-P", "10", "-q", "-c", "9", "--threads", "3", "incr", "n", port=server.port)[0] == 0
+    assert server.cmd("GET", "n") == "1003"
+    assert run(words, "-n", "500", "-r", "20", "-q", "sadd", "s", "__rand_int__", port=server.port)[0] == 0
+    members = server.cmd("SMEMBERS", "s")
+    assert 10 < len(members) <= 20 and all(len(m) == 12 and int(m) < 20 for m in members)
+    before = server.info("stats")["total_connections_received"]
+    assert run(words, "-n", "100", "-k", "0", "-c", "5", "-q", "-t", "get", port=server.port)[0] == 0
+    assert int(server.info("stats")["total_connections_received"]) - int(before) >= 100
+    code, _, err = run(words, "-n", "10", "nosuch", port=server.port)
+    assert code == 1 and err.startswith(b"Error from server: ERR unknown command")
+    assert run(words, "--tls", port=server.port)[0] == 1
