@@ -1,4 +1,4 @@
-//! The tools beside the servers: the command line client and `redoubt up`.
+//! The tools beside the servers: the command line client, the benchmark and `redoubt up`.
 //!
 //! Everything here is an ordinary client of the servers, reached over sockets and processes; the
 //! rooms that make up a server are not known here, so the tools work on a real redis-server as
@@ -12,14 +12,17 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+mod bench;
 mod shell;
 pub mod up;
 
+pub use bench::main as main_benchmark;
 pub use shell::main_cli;
 
 /// Name and one line of explanation of each subcommand that [`dispatch`] knows, hidden ones left out.
 pub const SUBCOMMANDS: &[(&str, &str)] = &[
     ("cli", "talk to a server: one command, commands from standard input, or a prompt"),
+    ("benchmark", "measure a server"),
     ("up", "start a master, replicas and sentinels on this machine and watch them"),
     ("status", "show what a running `up` sees, as a table or as JSON"),
     ("kill", "kill nodes of a running `up` (kill -9)"),
@@ -33,6 +36,7 @@ pub const SUBCOMMANDS: &[(&str, &str)] = &[
 pub fn dispatch(name: &str, args: Vec<OsString>) -> Option<ExitCode> {
     Some(match name {
         "cli" => main_cli(args),
+        "benchmark" => main_benchmark(args),
         "up" => up::main(args),
         "status" => up::status(args),
         "kill" => up::kill(args),

@@ -1,8 +1,8 @@
 //! The binary: threads, event loops, sockets, files and the drivers of the machines. It decides
 //! nothing: what a command or a link does stands in the rooms below.
 //!
-//! Called as `redis-server`, `redis-sentinel` or `redis-cli` (through a link of that name) it is
-//! that program; as `redoubt` it has subcommands.
+//! Called as `redis-server`, `redis-sentinel`, `redis-cli` or `redis-benchmark` (through a link of
+//! that name) it is that program; as `redoubt` it has subcommands.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
 mod io;

@@ -22,6 +22,7 @@ pub fn main() -> ExitCode {
         "redis-server" => return server(args, false),
         "redis-sentinel" => return server(args, true),
         "redis-cli" => return cli::main_cli(args),
+        "redis-benchmark" => return cli::main_benchmark(args),
         _ => {}
     }
     let (first, rest) = match args.split_first() {
@@ -65,8 +66,9 @@ Single programs:
   server    a data server; arguments as redis-server's: [FILE|-] [--directive value ...]
   sentinel  a sentinel; arguments as redis-sentinel's: FILE [--directive value ...]
   cli       a client; arguments as redis-cli's: [-h HOST] [-p PORT] [-a PASSWORD] [COMMAND ...]
+  benchmark a load; arguments as redis-benchmark's: [-t TESTS] [-n REQUESTS] [-c CLIENTS] [COMMAND ...]
 
-Called through a link named redis-server, redis-sentinel or redis-cli it is that program.
+Called through a link named redis-server, redis-sentinel, redis-cli or redis-benchmark it is that program.
 `redoubt SUBCOMMAND --help` tells more.
 ";
 

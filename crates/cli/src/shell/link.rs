@@ -118,6 +118,19 @@ impl Link {
         self.reader.get_mut().stream.write_all(&bytes)
     }
 
+    /// Sends bytes that are requests already.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.reader.get_mut().stream.write_all(bytes)
+    }
+
+    /// Another way to write to the same connection, for a thread of its own.
+    pub fn writer(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match &self.reader.get_ref().stream {
+            Stream::Tcp(stream) => Box::new(stream.try_clone()?),
+            Stream::Unix(stream) => Box::new(stream.try_clone()?),
+        })
+    }
+
     /// Reads one reply or message.
     pub fn receive(&mut self) -> io::Result<Answer> {
         answer::read(&mut self.reader)

@@ -35,8 +35,32 @@ pub struct Options {
     pub error_exit: bool,
     /// `--raw` (true), `--no-raw` (false), or by what standard output is.
     pub raw: Option<bool>,
+    /// `--csv`, `--json`, `--quoted-json`: a form of its own instead of raw or not.
+    pub form: Option<Form>,
+    /// HELLO 3 may fail without a word being said about the protocol that was asked for.
+    pub protocol_is_a_wish: bool,
     /// What stands between the elements of a raw reply.
     pub delimiter: Vec<u8>,
+    /// What stands behind a raw reply.
+    pub reply_delimiter: Vec<u8>,
+    /// The argument that standard input takes the place of.
+    pub stdin_tag: Option<Vec<u8>>,
+    /// Arguments are quoted strings.
+    pub quoted_input: bool,
+    /// Follow redirections of a cluster.
+    pub cluster: bool,
+    /// Ask for the password at the terminal.
+    pub askpass: bool,
+    /// What to do instead of running a command.
+    pub mode: Option<Mode>,
+    /// Which keys `--scan` and the like look at.
+    pub pattern: Option<Vec<u8>>,
+    /// The COUNT of SCAN.
+    pub count: Option<i64>,
+    /// Elements of a value that `--memkeys` looks at; 0 means the server's own choice.
+    pub memkeys_samples: i64,
+    /// Seconds that `--pipe` waits for the last reply; 0 means for ever.
+    pub pipe_timeout: i64,
     /// Show messages that nobody asked for; by default on a terminal only.
     pub show_pushes: Option<bool>,
     /// The command and its arguments; empty means prompt or standard input.
@@ -60,11 +84,59 @@ impl Default for Options {
             last_argument_from_stdin: false,
             error_exit: false,
             raw: None,
+            form: None,
+            protocol_is_a_wish: false,
             delimiter: b"\n".to_vec(),
+            reply_delimiter: b"\n".to_vec(),
+            stdin_tag: None,
+            quoted_input: false,
+            cluster: false,
+            askpass: false,
+            mode: None,
+            pattern: None,
+            count: None,
+            memkeys_samples: 0,
+            pipe_timeout: 30,
             show_pushes: None,
             command: Vec::new(),
         }
     }
+}
+
+/// Forms of output for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `--csv`
+    Csv,
+    /// `--json`
+    Json,
+    /// `--quoted-json`
+    QuotedJson,
+}
+
+/// What `redoubt cli` can do instead of running commands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    /// `--pipe`
+    Pipe,
+    /// `--scan`
+    Scan,
+    /// `--bigkeys`
+    BigKeys,
+    /// `--memkeys`
+    MemKeys,
+    /// `--hotkeys`
+    HotKeys,
+    /// `--stat`
+    Stat,
+    /// `--latency`
+    Latency,
+    /// `--latency-history`
+    LatencyHistory,
+    /// `--intrinsic-latency`, in seconds
+    Intrinsic(u64),
+    /// `--eval`: the script's file
+    Eval(OsString),
 }
 
 /// What the command line turned out to be.
@@ -96,6 +168,7 @@ pub fn parse(args: Vec<OsString>, auth_env: Option<OsString>) -> Result<Parsed, 
             // Without a host to follow, it is what -h means elsewhere.
             "-h" if args.len() == 0 => return Ok(Parsed::Help),
             _ if flag(&mut options, &name) => {}
+            _ if refusal(&name).is_some() => return Err(refusal(&name).unwrap_or_default()),
             _ => {
                 let value = args.next().ok_or_else(|| unrecognized(&name))?;
                 with_value(&mut options, &name, value)?;
@@ -112,12 +185,31 @@ fn unrecognized(name: &str) -> String {
 /// Options without a value. False if `name` is none of them.
 fn flag(options: &mut Options, name: &str) -> bool {
     match name {
-        "-2" => options.protocol = Some(2),
-        "-3" => options.protocol = Some(3),
+        "-2" => (options.protocol, options.protocol_is_a_wish) = (Some(2), false),
+        "-3" => (options.protocol, options.protocol_is_a_wish) = (Some(3), false),
         "-x" => options.last_argument_from_stdin = true,
         "-e" => options.error_exit = true,
-        "--raw" => options.raw = Some(true),
-        "--no-raw" => options.raw = Some(false),
+        "--raw" => (options.raw, options.form) = (Some(true), None),
+        "--no-raw" => (options.raw, options.form) = (Some(false), None),
+        "--csv" => options.form = Some(Form::Csv),
+        "--json" | "--quoted-json" => {
+            options.form = Some(if name == "--json" { Form::Json } else { Form::QuotedJson });
+            options.protocol_is_a_wish |= options.protocol.is_none();
+            options.protocol = options.protocol.or(Some(3));
+        }
+        "-c" => options.cluster = true,
+        "--quoted-input" => options.quoted_input = true,
+        "--askpass" => options.askpass = true,
+        // It makes only the cluster manager talk more.
+        "--verbose" => {}
+        "--pipe" => options.mode = Some(Mode::Pipe),
+        "--scan" => options.mode = Some(Mode::Scan),
+        "--bigkeys" => options.mode = Some(Mode::BigKeys),
+        "--memkeys" => options.mode = Some(Mode::MemKeys),
+        "--hotkeys" => options.mode = Some(Mode::HotKeys),
+        "--stat" => options.mode = Some(Mode::Stat),
+        "--latency" => options.mode = Some(Mode::Latency),
+        "--latency-history" => options.mode = Some(Mode::LatencyHistory),
         "--no-auth-warning" => options.no_auth_warning = true,
         _ => return false,
     }
@@ -142,12 +234,51 @@ fn with_value(options: &mut Options, name: &str, value: OsString) -> Result<(), 
         "-r" => options.repeat = leading_number(&text),
         "-i" => options.interval = text.parse().unwrap_or(0.0),
         "-d" => options.delimiter = value.as_bytes().to_vec(),
+        "-D" => options.reply_delimiter = value.into_vec(),
+        "-X" => options.stdin_tag = Some(value.into_vec()),
+        "--pattern" => options.pattern = Some(value.into_vec()),
+        "--quoted-pattern" => {
+            options.pattern = Some(unquoted(value.as_bytes()).ok_or_else(|| {
+                "Invalid quoted string specified for --quoted-pattern.".to_owned()
+            })?);
+        }
+        "--count" => options.count = Some(leading_number(&text)),
+        "--memkeys-samples" => {
+            options.mode = Some(Mode::MemKeys);
+            options.memkeys_samples = leading_number(&text);
+        }
+        "--pipe-timeout" => options.pipe_timeout = leading_number(&text),
+        "--eval" => options.mode = Some(Mode::Eval(value)),
+        "--intrinsic-latency" => {
+            options.mode = Some(Mode::Intrinsic(leading_number(&text).max(0).unsigned_abs()));
+        }
         "--show-pushes" => {
             options.show_pushes = Some(text.starts_with(['y', 'Y']));
         }
         _ => return Err(unrecognized(name)),
     }
     Ok(())
+}
+
+/// One word, quotes taken off; nothing if it is not exactly one.
+pub fn unquoted(word: &[u8]) -> Option<Vec<u8>> {
+    let words = resp::split_args(word).ok()?;
+    <[Vec<u8>; 1]>::try_from(words).ok().map(|[word]| word)
+}
+
+/// Options that redis-cli has and this program has not, and why.
+fn refusal(name: &str) -> Option<String> {
+    let why = match name {
+        "--tls" | "--sni" | "--cacert" | "--cacertdir" | "--insecure" | "--cert" | "--key"
+        | "--tls-ciphers" | "--tls-ciphersuites" => "TLS is not there yet",
+        "--cluster" => "the cluster manager is not there yet",
+        "--ldb" | "--ldb-sync-mode" => "the script debugger is not there",
+        "--rdb" | "--functions-rdb" => "fetching an RDB file is not there yet",
+        "--replica" | "--slave" => "following a master is not there yet",
+        "--latency-dist" | "--lru-test" => "this measurement is not there yet",
+        _ => return None,
+    };
+    Some(format!("{name}: {why}."))
 }
 
 /// The number that a text begins with, 0 if there is none: redis-cli does not look further either.
@@ -163,7 +294,11 @@ fn leading_number(text: &str) -> i64 {
 /// `redis://[[user]:password@]host[:port][/db]`.
 fn uri(options: &mut Options, uri: &str) -> Result<(), String> {
     let Some(rest) = uri.strip_prefix("redis://") else {
-        return Err("Invalid URI scheme (only redis:// is understood)".into());
+        return Err(if uri.starts_with("rediss://") {
+            "Invalid URI: TLS is not there yet.".into()
+        } else {
+            "Invalid URI scheme".into()
+        });
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = match authority.rsplit_once('@') {

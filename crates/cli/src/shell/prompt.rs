@@ -91,7 +91,7 @@ fn obey(session: &mut Session, line: &[u8]) -> io::Result<bool> {
             for _ in 0..times {
                 match session.run(&words)? {
                     Outcome::Answered(_) => {}
-                    Outcome::NoAnswer => break,
+                    Outcome::NoAnswer | Outcome::Redirected(_) => break,
                     Outcome::Garbage => return Err(io::ErrorKind::InvalidData.into()),
                 }
             }

@@ -139,6 +139,107 @@ fn decimal_width(count: usize) -> usize {
     count.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
+/// A line of comma separated values, without its end.
+pub fn csv(answer: &Answer) -> Vec<u8> {
+    match answer {
+        Answer::Error(text) => [b"ERROR,", resp::quote(text).as_bytes()].concat(),
+        Answer::Status(text) | Answer::Bulk(text) | Answer::Verbatim(text) => {
+            resp::quote(text).into_bytes()
+        }
+        Answer::Integer(value) => value.to_string().into_bytes(),
+        Answer::Double(text) | Answer::BigNumber(text) => text.clone(),
+        Answer::Nil => b"NULL".to_vec(),
+        Answer::Bool(value) => value.to_string().into_bytes(),
+        Answer::List(_, items) => items.iter().map(csv).collect::<Vec<_>>().join(&b","[..]),
+        Answer::Map(pairs) => {
+            let halves = pairs.iter().flat_map(|(key, value)| [csv(key), csv(value)]);
+            halves.collect::<Vec<_>>().join(&b","[..])
+        }
+    }
+}
+
+/// The reply as JSON; `ascii` escapes what is not, in redis-cli's way.
+pub fn json(answer: &Answer, ascii: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_json(&mut out, answer, ascii);
+    out
+}
+
+fn push_json(out: &mut Vec<u8>, answer: &Answer, ascii: bool) {
+    match answer {
+        Answer::Error(text) => {
+            out.extend_from_slice(b"error:");
+            push_json_string(out, text, ascii);
+        }
+        Answer::Status(text) | Answer::Bulk(text) | Answer::Verbatim(text) => {
+            push_json_string(out, text, ascii);
+        }
+        Answer::Integer(value) => stdx::push_i64(out, *value),
+        Answer::Double(text) | Answer::BigNumber(text) => out.extend_from_slice(text),
+        Answer::Nil => out.extend_from_slice(b"null"),
+        Answer::Bool(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Answer::List(_, items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                push_json(out, item, ascii);
+            }
+            out.push(b']');
+        }
+        Answer::Map(pairs) => {
+            out.push(b'{');
+            for (index, (key, value)) in pairs.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                push_json_key(out, key, ascii);
+                out.push(b':');
+                push_json(out, value, ascii);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// Keys are strings; one that is none becomes one.
+fn push_json_key(out: &mut Vec<u8>, key: &Answer, ascii: bool) {
+    if key.text().is_some() {
+        return push_json(out, key, ascii);
+    }
+    out.push(b'"');
+    out.extend_from_slice(&json(key, ascii));
+    out.push(b'"');
+}
+
+fn push_json_string(out: &mut Vec<u8>, text: &[u8], ascii: bool) {
+    if ascii {
+        let quoted = resp::quote(text);
+        for byte in quoted.bytes() {
+            out.push(byte);
+            if byte == b'\\' {
+                out.push(byte);
+            }
+        }
+        return;
+    }
+    out.push(b'"');
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            8 => out.extend_from_slice(b"\\b"),
+            12 => out.extend_from_slice(b"\\f"),
+            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
 /// A message that came unasked while something else was waited for, on a line of its own.
 pub fn push_message(answer: &Answer) -> Vec<u8> {
     let Answer::List(_, items) = answer else { return standard(answer) };

@@ -8,22 +8,37 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::link::{Link, error_text, is_called_off};
-use super::options::Options;
+use super::options::{Form, Options};
 use super::render;
 
 /// At a prompt, a command that took at least this long is followed by its time.
 const SLOW: Duration = Duration::from_millis(500);
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// An answer was printed; true if it was an error.
     Answered(bool),
     /// No answer: not connected, or the link broke. The reason has been printed.
     NoAnswer,
+    /// Another node of the cluster has to be asked. Never leaves [`Session::run`].
+    Redirected(Redirection),
     /// What came is not RESP; the link is of no use and another one would not help.
     Garbage,
 }
+
+/// Where a MOVED or ASK error points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirection {
+    slot: u16,
+    /// Empty: the host that answered.
+    host: String,
+    port: u16,
+    asking: bool,
+}
+
+/// More redirections of one command than this are a loop.
+const REDIRECTIONS_MAX: usize = 64;
 
 /// See the module's head.
 pub struct Session {
@@ -155,8 +170,53 @@ impl Session {
         }
     }
 
-    /// Runs one command and prints what it answers. The error is one of standard output.
+    /// Runs one command and prints what it answers, at the node of the cluster that has the key if
+    /// redirections are followed. The error is one of standard output.
     pub fn run(&mut self, words: &[Vec<u8>]) -> io::Result<Outcome> {
+        let mut outcome = self.run_here(words)?;
+        for _ in 0..REDIRECTIONS_MAX {
+            let Outcome::Redirected(target) = outcome else { return Ok(outcome) };
+            let host = match target.host.as_str() {
+                "" => self.options.host.clone(),
+                host => host.to_owned(),
+            };
+            if self.many {
+                let slot = target.slot;
+                let line =
+                    format!("-> Redirected to slot [{slot}] located at {host}:{}\n", target.port);
+                emit(line.as_bytes())?;
+            }
+            self.set_address(host, target.port);
+            if !self.connect() {
+                return Ok(Outcome::NoAnswer);
+            }
+            if target.asking && self.ask(&[b"ASKING".to_vec()]).is_err() {
+                return Ok(Outcome::NoAnswer);
+            }
+            outcome = self.run_here(words)?;
+        }
+        eprintln!("Error: redirected too often");
+        Ok(Outcome::NoAnswer)
+    }
+
+    fn redirection(&self, answer: &Answer) -> Option<Redirection> {
+        let Answer::Error(text) = answer else { return None };
+        if !self.options.cluster {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let mut words = text.split(' ');
+        let asking = match words.next()? {
+            "ASK" => true,
+            "MOVED" => false,
+            _ => return None,
+        };
+        let slot = words.next()?.parse().ok()?;
+        let (host, port) = words.next()?.rsplit_once(':')?;
+        Some(Redirection { slot, host: host.to_owned(), port: port.parse().ok()?, asking })
+    }
+
+    fn run_here(&mut self, words: &[Vec<u8>]) -> io::Result<Outcome> {
         let name = words.first().map(|w| w.to_ascii_lowercase()).unwrap_or_default();
         if matches!(name.as_slice(), b"sync" | b"psync") {
             eprintln!(
@@ -215,7 +275,7 @@ impl Session {
         }
         let streams =
             matches!(name, b"subscribe" | b"psubscribe" | b"ssubscribe") && words.len() > 1;
-        if streams && !self.raw {
+        if streams && (!self.raw || self.options.form.is_some()) {
             emit(b"Reading messages... (press Ctrl-C to quit)\n")?;
         }
         loop {
@@ -238,6 +298,9 @@ impl Session {
                 }
                 continue;
             }
+            if let Some(target) = self.redirection(&answer) {
+                return Ok(Ok(Outcome::Redirected(target)));
+            }
             self.remember(name, words, &answer);
             self.print(words, &answer)?;
             let streams_on = streams || (name == b"monitor" && !answer.is_error());
@@ -248,18 +311,24 @@ impl Session {
     }
 
     fn print(&self, words: &[Vec<u8>], answer: &Answer) -> io::Result<()> {
+        if let (Answer::Error(text), true, false) = (answer, self.options.error_exit, self.many) {
+            return io::stderr().write_all(&[text, &b"\n"[..]].concat());
+        }
         if render::is_plain_text(words) {
             return emit(&render::raw(answer, &self.options.delimiter));
         }
-        if !self.raw {
-            return emit(&render::standard(answer));
-        }
-        let mut text = render::raw(answer, &self.options.delimiter);
+        let mut text = match self.options.form {
+            Some(Form::Csv) => render::csv(answer),
+            Some(Form::Json) => render::json(answer, false),
+            Some(Form::QuotedJson) => render::json(answer, true),
+            None if !self.raw => return emit(&render::standard(answer)),
+            None => {
+                let mut text = render::raw(answer, &self.options.delimiter);
+                text.extend_from_slice(&self.options.reply_delimiter);
+                return emit(&text);
+            }
+        };
         text.push(b'\n');
-        if answer.is_error() && self.options.error_exit {
-            text.pop();
-            return io::stderr().write_all(&text);
-        }
         emit(&text)
     }
 
@@ -276,6 +345,10 @@ impl Session {
             b"select" if words.len() == 2 => {
                 let db = stdx::parse_i64(&words[1]);
                 if queued { self.queued_db = db } else { self.db = db.unwrap_or(self.db) }
+            }
+            b"auth" if !queued && self.db != 0 => {
+                // The first AUTH may have come too late for the SELECT of the start.
+                let _ = self.ask(&[b"SELECT".to_vec(), self.db.to_string().into_bytes()]);
             }
             b"multi" if !queued => self.in_multi = true,
             b"exec" => {

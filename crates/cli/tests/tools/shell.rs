@@ -115,7 +115,18 @@ fn replies_look_as_in_redis_cli() {
         return;
     }
     let port = canned_server().to_string();
-    for form in [&["-3", "--no-raw"][..], &["-3"], &["--no-raw"], &["-3", "-d", ", "], &["-e"]] {
+    for form in [
+        &["-3", "--no-raw"][..],
+        &["-3"],
+        &["--no-raw"],
+        &["-3", "-d", ", ", "-D", "|"],
+        &["-e"],
+        &["--csv"],
+        &["--json"],
+        &["--quoted-json"],
+        &["--json", "-2"],
+        &["--csv", "-3"],
+    ] {
         for index in 0..CANNED.len() {
             let index = index.to_string();
             let args = [&["-p", &port][..], form, &["r", &index]].concat();
@@ -205,5 +216,5 @@ fn help_and_version() {
         assert!(output.status.success() && text.contains("-p PORT") && text.contains("Examples"));
     }
     let output = run(Command::new(TOOLS).args(["cli", "--version"]), b"");
-    assert!(output.stdout.starts_with(b"redoubt cli "));
+    assert!(output.stdout.starts_with(b"redis-cli 7.0.15 "));
 }
