@@ -41,6 +41,8 @@ pub struct Options {
     pub seed: u64,
     /// `--enable-tracking`
     pub tracking: bool,
+    /// `-x`: the command's last argument came from standard input and is no part of its title.
+    pub stdin: bool,
     /// An arbitrary command.
     pub command: Vec<Vec<u8>>,
 }
@@ -90,7 +92,6 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, String> {
         seed: u64::from(std::process::id()),
         ..Options::default()
     };
-    let mut stdin = false;
     // What the client understands in the same way is left to it.
     let mut of_client = Vec::new();
     let mut args = args.into_iter();
@@ -123,7 +124,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, String> {
             "--csv" => options.csv = true,
             "-l" => options.forever = true,
             "-I" => options.idle = true,
-            "-x" => stdin = true,
+            "-x" => options.stdin = true,
             "--enable-tracking" => options.tracking = true,
             "--cluster" => return Err("--cluster: cluster mode is not there yet.".into()),
             "--tls" | "--sni" | "--cacert" | "--cacertdir" | "--insecure" | "--cert" | "--key"
@@ -138,7 +139,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, String> {
         }
     }
     options.server = shell::server_options(of_client)?;
-    if stdin {
+    if options.stdin {
         let mut last = Vec::new();
         std::io::stdin().lock().read_to_end(&mut last).map_err(|error| error.to_string())?;
         options.command.push(last);

@@ -21,7 +21,8 @@ fn command(title: &str, words: &[&[u8]]) -> Test {
 pub fn tests(options: &Options) -> Result<Vec<Test>, String> {
     if !options.command.is_empty() {
         let words: Vec<&[u8]> = options.command.iter().map(Vec::as_slice).collect();
-        let title = String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+        let shown = words.len() - usize::from(options.stdin);
+        let title = String::from_utf8_lossy(&words[..shown].join(&b' ')).into_owned();
         return Ok(vec![command(&title, &words)]);
     }
     let wanted = |names: &[&str]| {
@@ -80,4 +81,30 @@ pub fn tests(options: &Options) -> Result<Vec<Test>, String> {
         tests.push(command("MSET (10 keys)", &words));
     }
     Ok(tests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_and_a_part_of_it() {
+        let all = tests(&Options::default()).unwrap();
+        assert_eq!((all.len(), all[0].title.as_str()), (20, "PING_INLINE"));
+        assert_eq!(all[19].title, "MSET (10 keys)");
+        let part =
+            Options { tests: Some(vec!["ping".into(), "lrange_300".into()]), ..Options::default() };
+        let titles: Vec<_> = tests(&part).unwrap().into_iter().map(|test| test.title).collect();
+        let lists = ["LPUSH (needed to benchmark LRANGE)", "LRANGE_300 (first 300 elements)"];
+        assert_eq!(titles, [&["PING_INLINE", "PING_MBULK"][..], &lists].concat());
+    }
+
+    #[test]
+    fn a_command_is_its_title() {
+        let command = vec![b"set".to_vec(), b"k".to_vec(), b"v".to_vec()];
+        let mut options = Options { command, ..Options::default() };
+        assert_eq!(tests(&options).unwrap()[0].title, "set k v");
+        options.stdin = true;
+        assert_eq!(tests(&options).unwrap()[0].title, "set k");
+    }
 }

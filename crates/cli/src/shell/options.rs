@@ -379,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn modes_and_forms() {
+        let options = run(&["--json", "--scan", "--pattern", "a*", "--count", "7"]).unwrap();
+        assert_eq!((options.form, options.mode), (Some(Form::Json), Some(Mode::Scan)));
+        assert_eq!((options.protocol, options.count), (Some(3), Some(7)));
+        assert_eq!(run(&["--json", "-2", "x"]).unwrap().protocol, Some(2));
+        assert_eq!(run(&["--csv", "--raw", "x"]).unwrap().form, None);
+        assert_eq!(unquoted(b"\"a\\x20b\""), Some(b"a b".to_vec()));
+        assert_eq!((unquoted(b"a b"), unquoted(b"\"a"), unquoted(b"")), (None, None, None));
+        assert_eq!(run(&["--tls"]).unwrap_err(), "--tls: TLS is not there yet.");
+        assert!(run(&["--quoted-pattern", "\"a"]).is_err());
+    }
+
+    #[test]
     fn uris() {
         let options = run(&["-u", "redis://me:p%40ss@[::1]:7000/3"]).unwrap();
         assert_eq!((options.host.as_str(), options.port, options.db), ("::1", 7000, 3));

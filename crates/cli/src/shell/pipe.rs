@@ -69,7 +69,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             // Standard output may be closed; the counts are printed all the same if it is not.
             let _ = emit(b"All data transferred. Waiting for the last reply...\n");
             done.store(true, Ordering::Release);
-            while patience != 0 {
+            if patience == 0 {
+                return;
+            }
+            loop {
                 std::thread::sleep(LOOK);
                 if elapsed().saturating_sub(heard.load(Ordering::Relaxed)) > patience {
                     call_off.store(true, Ordering::Relaxed);
