@@ -164,7 +164,8 @@ impl Node {
         let (mut freed, mut count) = (0, 0u32);
         let outcome = loop {
             let Some(victim) = pool.next(&self.keyspace, config, policy, now) else {
-                break if count == 0 { Outcome::Nothing } else { Outcome::Enough };
+                let enough = count > 0 && self.excess(config.maxmemory) == 0;
+                break if enough { Outcome::Enough } else { Outcome::Nothing };
             };
             freed += self.evict_one(config, &victim);
             count += 1;
