@@ -1,13 +1,19 @@
 //! From a request to its reply: admission, locks, the run, the record on the log.
 
+mod account;
+mod admit;
+mod transaction;
+
+use self::admit::Admission;
+pub(crate) use self::admit::command_allowed;
 use crate::block::Blocked;
 use crate::prepare::Prepared;
 use crate::registry::{CommandEntry, CommandRef, Run};
-use crate::session::{Multi, ReplyMode};
+use crate::session::ReplyMode;
 use crate::stats::bump;
 use crate::tracking::{Own, Track};
-use crate::{After, Node, NodeCtx, Session, Worker, lock};
-use acl::{Context, Denied};
+use crate::{After, Node, NodeCtx, Session, Worker};
+use acl::Context;
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
 use keyspace::{ExpireRule, KeyOptions, Keys, Place, StripeMask};
 use resp::{Args, Reply};
@@ -205,179 +211,6 @@ impl Node {
         self.stats.count_error(error.text());
         reply.error_bytes(error.bytes());
         Next::Continue
-    }
-
-    /// May this command run now? In the order in which Redis asks.
-    /// Source: redis 7.0 `server.c:processCommand`.
-    fn admit(
-        &self,
-        worker: &Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-    ) -> Admission {
-        let (spec, config) = (command.spec, &worker.settings.config);
-        let flags = spec.flags;
-        if spec.name.starts_with("debug") && !command_allowed(config.enable_debug_command, session)
-        {
-            return Admission::refuse(
-                "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
-                 you can run it from a local connection, otherwise you need to set this option in the \
-                 configuration file, and then restart the server.",
-            );
-        }
-        if !session.authenticated
-            && !flags.contains(Flags::NO_AUTH)
-            && self.must_authenticate(session)
-        {
-            return Admission::refuse("NOAUTH Authentication required.");
-        }
-        if session.multi.is_some() && flags.contains(Flags::NO_MULTI) {
-            return Admission::refuse("ERR Command not allowed inside a transaction");
-        }
-        if let Some(error) = self.refuse_user(worker, session, command, args) {
-            return Admission::Refuse(error);
-        }
-        // A transaction is judged by what was queued.
-        let flags = match (&session.multi, spec.name) {
-            (Some(multi), "exec") => {
-                multi.queue.iter().fold(flags, |all, (c, _)| all | c.spec.flags)
-            }
-            _ => flags,
-        };
-        let is_write = flags.intersects(Flags::WRITE);
-        let may_replicate = flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
-        let replica = self.is_replica();
-        // What a transaction queues takes memory too, but it can always be ended.
-        let needs_memory = flags.contains(Flags::DENYOOM)
-            || (session.multi.is_some()
-                && !matches!(spec.name, "exec" | "discard" | "quit" | "reset"));
-        if !worker.has_room && needs_memory {
-            return Admission::refuse("OOM command not allowed when used memory > 'maxmemory'.");
-        }
-        if is_write
-            && !replica
-            && let Some(error) = self.refuse_writes(config)
-        {
-            return Admission::Refuse(error);
-        }
-        if is_write && replica && config.replica_read_only {
-            return Admission::refuse("READONLY You can't write against a read only replica.");
-        }
-        if session.subscriptions() > 0
-            && session.protocol == resp::Protocol::Resp2
-            && !matches!(
-                spec.name,
-                "ping"
-                    | "subscribe"
-                    | "unsubscribe"
-                    | "psubscribe"
-                    | "punsubscribe"
-                    | "ssubscribe"
-                    | "sunsubscribe"
-                    | "quit"
-                    | "reset"
-            )
-        {
-            return Admission::Refuse(CommandError::owned(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-                spec.name
-            )));
-        }
-        if replica
-            && !self.role.link_up.load(Relaxed)
-            && !config.replica_serve_stale_data
-            && !flags.contains(Flags::STALE)
-        {
-            return Admission::refuse(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            );
-        }
-        if self.persistence.loading.load(Relaxed) && !flags.contains(Flags::LOADING) {
-            return Admission::refuse("LOADING Redis is loading the dataset in memory");
-        }
-        if self.scripts.is_busy() && !flags.contains(Flags::ALLOW_BUSY) {
-            return Admission::Refuse(self.scripts.busy_error());
-        }
-        let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
-        if held_kind
-            && !session.is_replica
-            && self.paused(worker.now.unix(), may_replicate)
-            && !pause_exempt(spec.name, session)
-        {
-            return Admission::Held;
-        }
-        Admission::Run
-    }
-
-    /// Why the connection's user may not run this, if so.
-    #[inline]
-    fn refuse_user(
-        &self,
-        worker: &Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-    ) -> Option<CommandError> {
-        let denied = self.may_run(&session.user, command, args).err()?;
-        let context = if session.multi.is_some() { Context::Multi } else { Context::Toplevel };
-        let text = self.note_denied(
-            worker.now,
-            &session.info,
-            &session.user,
-            context,
-            denied,
-            command,
-            args,
-        );
-        Some(CommandError::quoting(&[b"NOPERM ", &text]))
-    }
-
-    /// Rights are asked for again when a transaction runs: they may have changed since.
-    /// Source: redis 7.0 `multi.c:execCommand`.
-    fn refuse_queued(
-        &self,
-        worker: &Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-    ) -> Option<CommandError> {
-        let denied = self.may_run(&session.user, command, args).err()?;
-        let (info, user) = (&session.info, &session.user);
-        self.note_denied(worker.now, info, user, Context::Multi, denied, command, args);
-        let reason = match denied {
-            Denied::Command => "no permission to execute the command or subcommand",
-            Denied::Key(_) => "no permission to touch the specified keys",
-            Denied::Channel(_) => {
-                "no permission to access one of the channels used as arguments to the command"
-            }
-        };
-        Some(CommandError::owned(format!(
-            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
-             This command is no longer allowed for the following reason: {reason}"
-        )))
-    }
-
-    /// Why writes are refused at this moment, if they are.
-    pub(crate) fn refuse_writes(&self, config: &config::Config) -> Option<CommandError> {
-        if config.stop_writes_on_bgsave_error
-            && !config.save.is_empty()
-            && !self.persistence.last_bgsave_ok.load(Relaxed)
-        {
-            return Some(CommandError::new(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report \
-                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
-                 the Redis logs for details about the RDB error.",
-            ));
-        }
-        if config.min_replicas_to_write > 0
-            && config.min_replicas_max_lag > 0
-            && self.role.good_replicas.load(Relaxed) < config.min_replicas_to_write as usize
-        {
-            return Some(CommandError::new("NOREPLICAS Not enough good replicas to write."));
-        }
-        None
     }
 
     /// How a command of this connection looks at keys.
@@ -751,102 +584,6 @@ impl Node {
         Some(CommandError::quoting(&[b"NOPERM ", &text]))
     }
 
-    /// EXEC: all queued commands under all their stripes, as one record.
-    #[allow(clippy::too_many_arguments)]
-    fn execute_transaction(
-        &self,
-        worker: &mut Worker,
-        session: &mut Session,
-        exec: CommandRef,
-        args: &Args<'_>,
-        reply: &mut Reply,
-        from_master: bool,
-        serve: &mut dyn FnMut(),
-    ) -> Next {
-        let Some(multi) = session.multi.take() else {
-            reply.error("ERR EXEC without MULTI");
-            self.stats.count_error("ERR");
-            return Next::Continue;
-        };
-        if multi.aborted {
-            crate::command::transactions::end(self, session);
-            let text = "EXECABORT Transaction discarded because of previous errors.";
-            self.stats.count_error(text);
-            reply.error(text);
-            return Next::Continue;
-        }
-        let replica = self.is_replica();
-        let options = self.key_options(worker, session, from_master);
-        let mask = self.transaction_mask(&multi);
-        let give_up = || !from_master && self.scripts.is_busy();
-        let Some(held) = self.keyspace.hold_unless(mask, &give_up) else {
-            return self.refuse(session, Some(exec), &self.scripts.busy_error(), reply);
-        };
-        let mut keys = Keys::new(held, session.db, options);
-        if !from_master && self.is_replica() != replica {
-            drop(keys);
-            session.multi = Some(multi);
-            return match self.admit(worker, session, exec, args) {
-                Admission::Run => {
-                    self.execute_transaction(worker, session, exec, args, reply, from_master, serve)
-                }
-                Admission::Held => Next::Held,
-                Admission::Refuse(error) => self.refuse(session, Some(exec), &error, reply),
-            };
-        }
-        if crate::command::transactions::watched_key_changed(session, &mut keys) {
-            drop(keys);
-            crate::command::transactions::end(self, session);
-            reply.null_array();
-            return Next::Continue;
-        }
-        reply.array(multi.queue.len());
-        let mut next = Next::Continue;
-        for (command, args) in &multi.queue {
-            let args = args.as_args();
-            let mark = reply.mark();
-            let start_us = worker.now.mono_us;
-            keys.db = session.db;
-            if !from_master && let Some(error) = self.refuse_queued(worker, session, command, &args)
-            {
-                self.stats.count_error(error.text());
-                bump(&worker.stats.commands[command.index].rejected, 1);
-                reply.error_bytes(error.bytes());
-                continue;
-            }
-            let outcome = self.run_one(
-                worker,
-                session,
-                command,
-                &args,
-                &mut keys,
-                reply,
-                from_master,
-                true,
-                serve,
-            );
-            let failed = outcome.is_err();
-            match outcome {
-                Ok(Outcome::Close) => next = Next::Close,
-                Ok(_) => {}
-                Err(error) => {
-                    reply.rewind(mark);
-                    self.stats.count_error(error.text());
-                    reply.error_bytes(error.bytes());
-                }
-            }
-            self.account(worker, session, command, &args, start_us, failed);
-        }
-        self.append_effects(worker, session, from_master);
-        if !worker.ready.is_empty() {
-            self.serve_blocked(worker, &mut keys, from_master);
-        }
-        drop(keys);
-        self.do_later();
-        crate::command::transactions::end(self, session);
-        next
-    }
-
     /// Runs a command of a script, under the script's stripes. True if it failed.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn run_in_script(
@@ -877,15 +614,6 @@ impl Node {
         true
     }
 
-    /// Counts a command that a script called. The clock stands still inside a script.
-    pub(crate) fn count_script_call(&self, worker: &Worker, command: CommandRef, failed: bool) {
-        let stat = &worker.stats.commands[command.index];
-        bump(&stat.calls, 1);
-        if failed {
-            bump(&stat.failed, 1);
-        }
-    }
-
     /// Puts what the command did on the log, under its locks.
     fn append_effects(&self, worker: &mut Worker, session: &mut Session, from_master: bool) {
         if from_master {
@@ -894,127 +622,6 @@ impl Node {
             }
         } else if let Some(position) = self.append_record(worker) {
             session.last_write = position;
-        }
-    }
-
-    fn transaction_mask(&self, multi: &Multi) -> StripeMask {
-        let mut mask = StripeMask::default();
-        for (command, args) in &multi.queue {
-            let flags = command.spec.flags;
-            // Those that walk the keyspace must not take stripes out of order, and a push must be
-            // able to serve everybody who waits.
-            if flags.intersects(Flags::WALKS | Flags::ALL_STRIPES)
-                || (flags.contains(Flags::WRITE) && !self.blocking.is_empty())
-            {
-                return self.keyspace.all();
-            }
-            mask.0 |= self.mask_of(command, &args.as_args()).0;
-        }
-        mask
-    }
-
-    /// Statistics, SLOWLOG and the latency monitor. Moves the worker's clock on.
-    fn account(
-        &self,
-        worker: &mut Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-        start_us: u64,
-        failed: bool,
-    ) {
-        let now = worker.now.moved_to(self.host.mono_us());
-        worker.now = now;
-        let usec = now.mono_us.saturating_sub(start_us);
-        let stats = &worker.stats;
-        let stat = &stats.commands[command.index];
-        bump(&stats.total_commands, 1);
-        bump(&stat.calls, 1);
-        bump(&stat.usec, usec);
-        if failed {
-            bump(&stat.failed, 1);
-        }
-        let config = &worker.settings.config;
-        if config.latency_tracking {
-            stat.histogram.record(usec);
-        }
-        if config.slowlog_log_slower_than >= 0
-            && usec >= config.slowlog_log_slower_than as u64
-            && !command.spec.flags.contains(Flags::SKIP_SLOWLOG)
-        {
-            let name = lock(&session.info.names).name.clone();
-            let max = config.slowlog_max_len as usize;
-            let started = now.unix().secs() - (usec / 1_000_000) as i64;
-            let shown: Vec<&[u8]> = redacted(command, args);
-            lock(&self.slowlog).add(
-                max,
-                started,
-                usec,
-                shown.into_iter(),
-                &session.info.addr,
-                &name,
-            );
-        }
-        if config.latency_monitor_threshold > 0 {
-            let event =
-                if command.spec.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
-            self.note_latency(config.latency_monitor_threshold, event, usec, now.unix());
-        }
-    }
-
-    fn tell_monitors(
-        &self,
-        worker: &Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-    ) {
-        if self.monitor_count.load(Relaxed) > 0 {
-            self.feed_monitors_as(worker, session, command, args, None);
-        }
-    }
-
-    /// Shows a command to those who said MONITOR; `peer` stands in place of an address. Source: redis 7.0 `replication.c:replicationFeedMonitors`.
-    pub(crate) fn feed_monitors_as(
-        &self,
-        worker: &Worker,
-        session: &Session,
-        command: CommandRef,
-        args: &Args<'_>,
-        peer: Option<&str>,
-    ) {
-        // Scripts are shown before the commands that they call.
-        let is_script = command.spec.group == commands::Group::Scripting;
-        if command.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) && !is_script {
-            return;
-        }
-        let unix_us = worker.now.unix_us;
-        let peer = if let Some(peer) = peer {
-            peer.to_string()
-        } else if session.info.unix {
-            format!("unix:{}", session.info.laddr)
-        } else {
-            session.info.addr.clone()
-        };
-        let mut line = format!(
-            "+{}.{:06} [{} {}]",
-            unix_us / 1_000_000,
-            unix_us % 1_000_000,
-            session.db,
-            peer
-        );
-        for arg in redacted(command, args) {
-            line.push(' ');
-            line.push_str(&resp::quote(arg));
-        }
-        line.push_str("\r\n");
-        for monitor in lock(&self.monitors).iter() {
-            if let Some(mailbox) = self.mailboxes.get(monitor.worker) {
-                mailbox.send(crate::Message::Push {
-                    client: monitor.id,
-                    bytes: line.clone().into_bytes(),
-                });
-            }
         }
     }
 }
@@ -1050,67 +657,4 @@ enum Outcome {
     Wait(commands::Block),
     /// A command of the node has arranged a wait itself.
     Waiting,
-}
-
-enum Admission {
-    Run,
-    Held,
-    Refuse(CommandError),
-}
-
-impl Admission {
-    fn refuse(text: &'static str) -> Admission {
-        Admission::Refuse(CommandError::new(text))
-    }
-}
-
-/// Arguments as they may be shown: passwords are not.
-fn redacted<'a>(command: CommandRef, args: &Args<'a>) -> Vec<&'a [u8]> {
-    const HIDDEN: &[u8] = b"(redacted)";
-    let hide_from = match command.spec.name {
-        "auth" => 1,
-        "acl|setuser" | "acl|getuser" | "acl|deluser" => 2,
-        "hello" => args
-            .iter()
-            .position(|arg| arg.eq_ignore_ascii_case(b"auth"))
-            .map_or(usize::MAX, |at| at + 1),
-        "config|set" => {
-            return (0..args.len())
-                .map(|at| {
-                    let secret = at >= 3
-                        && at % 2 == 1
-                        && config::Directive::find(args.at(at - 1))
-                            .is_some_and(config::Directive::is_secret);
-                    if secret { HIDDEN } else { args.at(at) }
-                })
-                .collect();
-        }
-        _ => return args.iter().collect(),
-    };
-    let until = if command.spec.name == "hello" { hide_from.saturating_add(2) } else { usize::MAX };
-    (0..args.len())
-        .map(|at| if at >= hide_from && at < until { HIDDEN } else { args.at(at) })
-        .collect()
-}
-
-/// CLIENT PAUSE does not hold back what ends it.
-fn pause_exempt(name: &str, session: &Session) -> bool {
-    session.is_monitor
-        || matches!(
-            name,
-            "client|unpause" | "client|pause" | "replconf" | "psync" | "sync" | "shutdown"
-        )
-}
-
-/// Whether DEBUG and the like may be used by this connection.
-pub(crate) fn command_allowed(allowed: config::Allowed, session: &Session) -> bool {
-    match allowed {
-        config::Allowed::Yes => true,
-        config::Allowed::No => false,
-        config::Allowed::Local => {
-            session.info.unix
-                || session.info.addr.starts_with("127.")
-                || session.info.addr.starts_with("[::1]")
-        }
-    }
 }

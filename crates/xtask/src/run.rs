@@ -74,8 +74,10 @@ pub fn counted(command: &mut Command) -> Result<(Counts, bool)> {
 /// The counts in a closing line of cargo test, cargo nextest or pytest.
 fn read_counts(line: &str) -> Option<Counts> {
     let line = strip_colours(line);
+    // Indented, it is what a failed test has printed, which its runner counts as well.
+    let own = line.starts_with("test result:");
     let line = line.trim();
-    let closing = line.starts_with("test result:")
+    let closing = own
         || line.starts_with("Summary [")
         || (line.starts_with('=') && line.contains(" in ") && line.ends_with('='));
     if !closing {
@@ -136,6 +138,7 @@ mod tests {
             ("     Summary [   0.020s] 10 tests run: 9 passed, 1 failed, 0 skipped", counts(9, 1)),
             ("===== 3 failed, 40 passed, 1 error in 12.21s =====", counts(40, 4)),
             ("\u{1b}[32m==== \u{1b}[1m2 passed\u{1b}[0m in 0.1s ====\u{1b}[0m", counts(2, 0)),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured", None),
             ("some test has passed", None),
             ("===== short test summary info =====", None),
         ];

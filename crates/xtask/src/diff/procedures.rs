@@ -203,45 +203,42 @@ fn tracking(session: &mut Session, random: &mut Gen) -> Result<()> {
         second.push(&["MGET", "t:1", "t:2"]);
         second.push(&["ECHO", "t:done"]);
         second.flush()?;
-        loop {
-            let reply = second.read()?;
-            let ended = reply.bytes() == Some(b"t:done");
-            seen.push(reply);
-            if ended {
-                break;
-            }
-        }
+        read_until(second, &mut seen, |reply| reply.bytes() == Some(b"t:done"))?;
         for line in &others {
             seen.push(main.call(line)?);
         }
         main.call(&["PUBLISH", "t:end", "t:end"])?;
-        loop {
-            let reply = second.read()?;
-            let ended = reply
+        read_until(second, &mut seen, |reply| {
+            reply
                 .elements()
-                .is_some_and(|items| items.len() == 3 && items[2].bytes() == Some(b"t:end"));
-            seen.push(reply);
-            if ended {
-                break;
-            }
-        }
+                .is_some_and(|items| items.len() == 3 && items[2].bytes() == Some(b"t:end"))
+        })?;
         seen.push(main.call(&["DEL", "t:1", "t:2", "t:3"])?);
         second.push(&["RESET"]);
         second.flush()?;
         // The last DEL is heard of, too.
-        loop {
-            let reply = second.read()?;
-            let ended = reply == Value::Simple(b"RESET".to_vec());
-            seen.push(reply);
-            if ended {
-                break;
-            }
-        }
+        read_until(second, &mut seen, |reply| *reply == Value::Simple(b"RESET".to_vec()))?;
         if resp3 {
             second.expect_ok(&["HELLO", "3"])?;
         }
         Ok(seen)
     })
+}
+
+/// Reads what a connection gets, up to and with the reply that ends it.
+fn read_until(
+    client: &mut Client,
+    seen: &mut Vec<Value>,
+    is_last: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    loop {
+        let reply = client.read()?;
+        let ended = is_last(&reply);
+        seen.push(reply);
+        if ended {
+            return Ok(());
+        }
+    }
 }
 
 fn publish_subscribe(session: &mut Session, random: &mut Gen) -> Result<()> {
@@ -264,29 +261,17 @@ fn publish_subscribe(session: &mut Session, random: &mut Gen) -> Result<()> {
         seen.push(Value::Array(sorted(&reply)));
         seen.push(main.call(&[b"PUBLISH", &channel[..], &payload])?);
         main.call(&[b"PUBLISH", &channel[..], b"end"])?;
-        loop {
-            let message = second.read()?;
-            let ended = message.elements().is_some_and(|items| {
+        read_until(second, &mut seen, |message| {
+            message.elements().is_some_and(|items| {
                 items[0].bytes() == Some(b"message") && items[2].bytes() == Some(b"end")
-            });
-            seen.push(message);
-            if ended {
-                break;
-            }
-        }
+            })
+        })?;
         second.push(&[b"UNSUBSCRIBE", &channel[..]]);
         second.push(&["PUNSUBSCRIBE"]);
         second.push(&["RESET"]);
         second.flush()?;
         // A message may still come for the pattern: read up to the reply to RESET.
-        loop {
-            let reply = second.read()?;
-            let ended = reply == Value::Simple(b"RESET".to_vec());
-            seen.push(reply);
-            if ended {
-                break;
-            }
-        }
+        read_until(second, &mut seen, |reply| *reply == Value::Simple(b"RESET".to_vec()))?;
         if resp3 {
             second.expect_ok(&["HELLO", "3"])?;
         }
