@@ -326,8 +326,9 @@ pub struct CommandSpec {
     pub tips: &'static [&'static str],
     /// `(since, replaced by)` if the command is deprecated.
     pub deprecated: Option<(&'static str, &'static str)>,
-    /// Finds the keys, where `keys` can't tell them all.
-    pub find_keys: Option<fn(&Args<'_>) -> KeyList>,
+    /// Finds the keys, where `keys` can't tell them all; `None` if the arguments are wrong, as
+    /// [`keys_of`] says.
+    pub find_keys: Option<fn(&Args<'_>) -> Option<KeyList>>,
     /// Whether, with these arguments, the command touches keys that it finds only as it runs.
     pub everywhere: Option<fn(&Args<'_>) -> bool>,
 }
@@ -407,7 +408,7 @@ impl CommandSpec {
     }
 
     /// Sets a function that finds the keys, for commands whose key specs can't tell them all.
-    pub const fn find_keys(mut self, find: fn(&Args<'_>) -> KeyList) -> CommandSpec {
+    pub const fn find_keys(mut self, find: fn(&Args<'_>) -> Option<KeyList>) -> CommandSpec {
         self.find_keys = Some(find);
         self
     }
@@ -536,10 +537,7 @@ pub type KeyList = SmallVec<[(usize, KeyFlags); 4]>;
 /// Source: redis 7.0 `db.c:getKeysUsingKeySpecs`.
 pub fn keys_of(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
     if let Some(find) = spec.find_keys {
-        return Some(find(args));
-    }
-    if matches!(spec.name, "xread" | "xreadgroup") {
-        return stream_keys(spec, args);
+        return find(args);
     }
     keys_counted_by(spec, args, stdx::parse_i64)
 }
@@ -642,27 +640,6 @@ pub fn exact_flags(spec: &CommandSpec, args: &Args<'_>, flags: KeyFlags) -> KeyF
         }
         _ => flags.difference(KeyFlags::VARIABLE_FLAGS),
     }
-}
-
-/// The keys of XREAD and XREADGROUP: options are stepped over, since a group or consumer may have
-/// the name `STREAMS`. Source: redis 7.0 `db.c:xreadGetKeys`.
-fn stream_keys(spec: &CommandSpec, args: &Args<'_>) -> Option<KeyList> {
-    let flags = spec.keys.first()?.flags;
-    let mut at = 1;
-    while at < args.len() {
-        at += match args.at(at).to_ascii_lowercase().as_slice() {
-            b"block" | b"count" => 2,
-            b"group" => 3,
-            b"noack" => 1,
-            b"streams" => {
-                let rest = args.len() - at - 1;
-                let sound = rest > 0 && rest.is_multiple_of(2);
-                return sound.then(|| (at + 1..=at + rest / 2).map(|key| (key, flags)).collect());
-            }
-            _ => return None,
-        };
-    }
-    None
 }
 
 fn find_keyword(args: &Args<'_>, word: &str, from: i32) -> Option<usize> {

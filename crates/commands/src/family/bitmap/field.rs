@@ -19,7 +19,7 @@ pub const BITFIELD: Command<DataFn> = Command::new(
         .flags(GROW)
         .keys(&[at(1, RW_ACCESS_UPDATE.union(KeyFlags::VARIABLE_FLAGS))
             .notes("This command allows both access and modification of the key")])
-        .find_keys(bitfield_keys)
+        .find_keys(|args| Some(bitfield_keys(args)))
         .since("3.2.0")
         .doc("O(1) for each operation", "Reads, sets and increments integers inside a string."),
     |ctx, args| bitfield(ctx, args, false),

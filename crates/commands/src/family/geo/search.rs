@@ -77,7 +77,7 @@ pub const GEORADIUS: Command<DataFn> = Command::new(
     CommandSpec::new("georadius", -6, Group::Geo)
         .flags(GROW)
         .keys(&[at(1, RO_ACCESS), after("STORE", 6), after("STOREDIST", 6)])
-        .find_keys(|args| radius_keys(args, 6))
+        .find_keys(|args| Some(radius_keys(args, 6)))
         .since("3.2.0")
         .doc(COMPLEXITY, "Returns or stores the members of a geo set around a place.")
         .deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
@@ -102,7 +102,7 @@ pub const GEORADIUSBYMEMBER: Command<DataFn> = Command::new(
     CommandSpec::new("georadiusbymember", -5, Group::Geo)
         .flags(GROW)
         .keys(&[at(1, RO_ACCESS), after("STORE", 5), after("STOREDIST", 5)])
-        .find_keys(|args| radius_keys(args, 5))
+        .find_keys(|args| Some(radius_keys(args, 5)))
         .since("3.2.0")
         .doc(COMPLEXITY, "Returns or stores the members of a geo set around one of them.")
         .deprecated(

@@ -7,7 +7,7 @@ use crate::args::int;
 use crate::family::common::*;
 use crate::{
     Begin, Block, Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Find,
-    Flags, Group, KeyFlags, KeySpec,
+    Flags, Group, KeyFlags, KeyList, KeySpec,
 };
 use keyspace::EventClass;
 use resp::{Args, OwnedArgs, Reply};
@@ -28,16 +28,39 @@ pub const XREAD: Command<DataFn> = Command::new(
     CommandSpec::new("xread", -4, Group::Stream)
         .flags(READ.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS))
         .keys(&[behind_streams(1, RO_ACCESS)])
+        .find_keys(stream_keys)
         .since("5.0.0")
         .doc("O(n) for n returned entries", "Returns entries behind an ID, or waits for some."),
     |ctx, args| read(ctx, args, false),
 );
+
+/// The keys of XREAD and XREADGROUP: options are stepped over, since a group or consumer may have
+/// the name `STREAMS`. Source: redis 7.0 `db.c:xreadGetKeys`.
+fn stream_keys(args: &Args<'_>) -> Option<KeyList> {
+    let mut at = 1;
+    while at < args.len() {
+        at += match args.at(at).to_ascii_lowercase().as_slice() {
+            b"block" | b"count" => 2,
+            b"group" => 3,
+            b"noack" => 1,
+            b"streams" => {
+                let rest = args.len() - at - 1;
+                let sound = rest > 0 && rest.is_multiple_of(2);
+                return sound
+                    .then(|| (at + 1..=at + rest / 2).map(|key| (key, RO_ACCESS)).collect());
+            }
+            _ => return None,
+        };
+    }
+    None
+}
 
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK ms] [NOACK] STREAMS key [key …] id [id …]
 pub const XREADGROUP: Command<DataFn> = Command::new(
     CommandSpec::new("xreadgroup", -7, Group::Stream)
         .flags(WRITE.union(Flags::BLOCKING).union(Flags::MOVABLE_KEYS))
         .keys(&[behind_streams(4, RO_ACCESS)])
+        .find_keys(stream_keys)
         .since("5.0.0")
         .doc(
             "O(n) for n returned entries",
