@@ -236,3 +236,57 @@ def test_threads_give_the_same_answers(world):
     assert not failures, failures[0]
     assert node.cmd("GET", "counter") == str(8 * 300)
     assert sorted(map(int, node.cmd("LRANGE", "ring", 0, -1))) == list(range(20))
+
+
+def test_connections_move_between_workers(world):
+    """Whatever a connection is doing when the number of serving workers changes: replies stay right and in order."""
+    node = world.server(PRODUCT, "threads 4", "enable-debug-command yes")
+    stop = time.monotonic() + 4
+    failures, rounds = [], []
+
+    def work(me):
+        try:
+            client = node.client()
+            listener = node.client()
+            pubsub = listener.pubsub(ignore_subscribe_messages=True)
+            pubsub.subscribe(f"channel{me}")
+            pubsub.get_message(timeout=PATIENCE)
+            count = 0
+            while time.monotonic() < stop:
+                count += 1
+                with client.pipeline(transaction=count % 2 == 0) as pipe:
+                    pipe.incr(f"n{me}").echo(f"{me}-{count}").incr("sum").publish(f"channel{me}", count)
+                    replies = pipe.execute()
+                assert replies[:2] == [count, f"{me}-{count}"], replies
+                assert replies[3] == 1, replies
+                message = None
+                while message is None:
+                    message = pubsub.get_message(timeout=PATIENCE)
+                assert message["data"] == str(count), message
+                client.rpush(f"list{me}", count)
+                assert client.blpop(f"list{me}", timeout=PATIENCE) == (f"list{me}", str(count))
+            rounds.append(count)
+        except Exception as error:  # pylint: disable=broad-except
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(at,)) for at in range(12)]
+    for thread in threads:
+        thread.start()
+    admin = node.client()
+    number = 0
+    while time.monotonic() < stop:
+        number += 1
+        admin.execute_command("DEBUG", "ACTIVE-WORKERS", [1, 4, 2, 3, 1, 0][number % 6])
+        time.sleep(0.11)
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert failures == [] and len(rounds) == 12
+    assert int(admin.get("sum")) == sum(rounds)
+    # Those that were given away can be ended by others as before.
+    victim = node.client()
+    number = victim.client_id()
+    admin.execute_command("DEBUG", "ACTIVE-WORKERS", 1)
+    time.sleep(0.3)
+    assert victim.client_id() == number
+    assert admin.client_kill_filter(_id=number) == 1
+    wait_until(lambda: all(int(line["id"]) != number for line in admin.client_list()), "the end of a connection that moved")

@@ -375,7 +375,7 @@ impl Node {
     /// Lets the owners of a user's connections end those that listen to what they may not.
     fn check_listeners_of(&self, name: &[u8]) {
         for client in self.connections_of(name) {
-            if let Some(mailbox) = self.mailboxes.get(client.worker) {
+            if let Some(mailbox) = self.mailboxes.get(client.worker()) {
                 mailbox.send(Message::CheckChannels { client: client.id });
             }
         }

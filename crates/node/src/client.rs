@@ -7,7 +7,9 @@ use crate::lock;
 use crate::tracking::Track;
 use resp::Protocol;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed,
+};
 use std::sync::{Arc, Mutex};
 
 /// What a connection is used for.
@@ -42,7 +44,7 @@ pub struct ClientInfo {
     /// Its number, never used again.
     pub id: u64,
     /// Index of the worker that owns it.
-    pub worker: usize,
+    worker: AtomicUsize,
     /// Peer's address, `ip:port`, or the socket's path with `:0`.
     pub addr: String,
     /// Our own address.
@@ -110,7 +112,7 @@ impl ClientInfo {
     ) -> ClientInfo {
         ClientInfo {
             id,
-            worker,
+            worker: AtomicUsize::new(worker),
             addr,
             laddr,
             fd,
@@ -138,6 +140,17 @@ impl ClientInfo {
             master: AtomicBool::new(false),
             killed: AtomicBool::new(false),
         }
+    }
+
+    /// Index of the worker that owns it.
+    pub fn worker(&self) -> usize {
+        self.worker.load(Relaxed)
+    }
+
+    /// Another worker owns it from now on. Messages that are on their way to the old one are sent on
+    /// by that one.
+    pub fn set_worker(&self, worker: usize) {
+        self.worker.store(worker, Relaxed);
     }
 
     /// What it is used for.

@@ -90,6 +90,8 @@ pub trait Host: Send + Sync {
     fn random_hex(&self, digits: usize) -> String;
     /// Makes every worker stand still for so many microseconds (DEBUG SLEEP), the caller included.
     fn sleep_all(&self, usec: u64);
+    /// The first so many workers get all connections (DEBUG ACTIVE-WORKERS); 0 leaves it to the server.
+    fn set_active_workers(&self, _workers: usize) {}
     /// Writes a log line: level 0 debug, 1 verbose, 2 notice, 3 warning.
     fn log(&self, level: u8, line: &str);
     /// Resident memory is given back to the system (MEMORY PURGE).

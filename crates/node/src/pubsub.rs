@@ -105,7 +105,7 @@ impl PubSub {
         let mut deliver = |client: &ClientInfo, pattern: Option<&[u8]>| {
             let (_, reply) = deliveries
                 .entry(client.id)
-                .or_insert_with(|| (client.worker, Reply::new(client.protocol())));
+                .or_insert_with(|| (client.worker(), Reply::new(client.protocol())));
             match pattern {
                 None => {
                     reply.push(3);

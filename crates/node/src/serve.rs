@@ -244,7 +244,7 @@ impl Node {
 
     fn send_to(&self, conn: ConnId, message: impl FnOnce(u64) -> Message) {
         if let Some(client) = self.clients.get(conn.0)
-            && let Some(mailbox) = self.mailboxes.get(client.worker)
+            && let Some(mailbox) = self.mailboxes.get(client.worker())
         {
             mailbox.send(message(conn.0));
         }

@@ -444,7 +444,7 @@ impl Node {
         let Some(bytes) = bytes else { return };
         if receiver.id == own.id {
             own.after.extend_from_slice(&bytes);
-        } else if let Some(mailbox) = self.mailboxes.get(receiver.worker) {
+        } else if let Some(mailbox) = self.mailboxes.get(receiver.worker()) {
             mailbox.send(Message::Push { client: receiver.id, bytes });
         }
     }

@@ -680,7 +680,7 @@ impl Node {
     /// worker: its driver is woken and finds [`crate::StreamApplier::is_killed`].
     pub fn kill_client(&self, client: &ClientInfo) {
         client.killed.store(true, Relaxed);
-        match self.mailboxes.get(client.worker) {
+        match self.mailboxes.get(client.worker()) {
             Some(mailbox) => mailbox.send(Message::Close { client: client.id, flush: false }),
             None => self.repl.wake_driver(),
         }

@@ -69,6 +69,7 @@ const SUBCOMMANDS: &[Sub] = &[
     ("error", Arity::Exactly(3), error),
     ("log", Arity::Exactly(3), log),
     ("sleep", Arity::Exactly(3), sleep),
+    ("active-workers", Arity::Exactly(3), active_workers),
     ("set-active-expire", Arity::Exactly(3), set_active_expire),
     ("pause-cron", Arity::Exactly(3), pause_cron),
     ("quicklist-packed-threshold", Arity::Exactly(3), packed_threshold),
@@ -95,7 +96,7 @@ const SUBCOMMANDS: &[Sub] = &[
     ("loadaof", Arity::Exactly(2), no_aof),
     ("aof-flush-sleep", Arity::Exactly(3), no_aof),
     ("set-disable-deny-scripts", Arity::Exactly(3), |_, _| {
-        Err(CommandError::new("ERR scripts are not supported yet"))
+        Err(CommandError::new("ERR commands that scripts may not call stay so here"))
     }),
     ("restart", Arity::Between(2, 3), no_restart),
     ("crash-and-recover", Arity::Between(2, 3), no_restart),
@@ -162,6 +163,15 @@ fn log(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 fn sleep(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let seconds = stdx::parse_f64(args.at(2)).filter(|s| s.is_finite() && *s > 0.0).unwrap_or(0.0);
     cx.node.host.sleep_all((seconds * 1e6) as u64);
+    ok(cx)
+}
+
+/// Ours: how many workers serve, for tests of connections that move.
+fn active_workers(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let workers = stdx::parse_i64(args.at(2)).and_then(|n| usize::try_from(n).ok());
+    cx.node.host.set_active_workers(
+        workers.ok_or(CommandError::new("ERR value is not an integer or out of range"))?,
+    );
     ok(cx)
 }
 
@@ -343,6 +353,8 @@ fn help(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
 }
 
 const HELP_LINES: &[&str] = &[
+    "ACTIVE-WORKERS <count>",
+    "    Let the first so many workers serve all connections; 0 leaves it to the server.",
     "ASSERT",
     "    End the process as a failed assertion would.",
     "CHANGE-REPL-ID",

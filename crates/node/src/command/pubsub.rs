@@ -172,7 +172,7 @@ fn unsubscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Resul
 /// What was published before a subscription ended goes out before the answer that says so: a
 /// client that has left subscriber mode would take it for the reply to its next command.
 fn take_pushes(node: &Node, session: &mut Session) {
-    if let Some(mailbox) = node.mailboxes.get(session.info.worker) {
+    if let Some(mailbox) = node.mailboxes.get(session.info.worker()) {
         let pushed = mailbox.take_pushes(session.id());
         session.pushes.extend_from_slice(&pushed);
     }

@@ -113,7 +113,7 @@ impl Node {
         }
         line.push_str("\r\n");
         for monitor in lock(&self.monitors).iter() {
-            if let Some(mailbox) = self.mailboxes.get(monitor.worker) {
+            if let Some(mailbox) = self.mailboxes.get(monitor.worker()) {
                 mailbox.send(crate::Message::Push {
                     client: monitor.id,
                     bytes: line.clone().into_bytes(),

@@ -6,6 +6,7 @@
 //! costs little.
 
 pub mod addr;
+pub mod balance;
 pub mod conn;
 pub mod listen;
 pub mod replica;

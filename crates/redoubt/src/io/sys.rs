@@ -129,6 +129,14 @@ pub fn ask_for_short_slices() {
     }
 }
 
+/// Nanoseconds that the calling thread has run, and that it wanted to run and no core was free.
+/// Zeroes where the kernel keeps no such account.
+pub fn time_on_and_off_cores() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut words = text.split_ascii_whitespace().map(|word| word.parse().unwrap_or(0));
+    (words.next().unwrap_or(0), words.next().unwrap_or(0))
+}
+
 /// The operating system's words for an error, without the number that Rust adds.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -4,9 +4,11 @@
 //! reply cost one `epoll_wait`, one `read` and one `write` and nothing else. A connection that
 //! might have more to read goes to the end of the line instead of being drained at once.
 
+mod moves;
 mod requests;
 mod scripts;
 
+use self::moves::{Moves, Watcher};
 use self::requests::{Ahead, Round};
 use super::addr;
 use super::conn::{Conn, Flush, Script};
@@ -47,10 +49,10 @@ pub struct NewConn {
 }
 
 /// Ways to give sockets to workers.
-#[derive(Default)]
 pub struct Handover {
     queues: Vec<Mutex<Vec<NewConn>>>,
     loads: Vec<AtomicUsize>,
+    moves: Moves,
 }
 
 impl Handover {
@@ -59,13 +61,19 @@ impl Handover {
         Handover {
             queues: (0..workers).map(|_| Mutex::default()).collect(),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            moves: Moves::new(workers),
         }
     }
 
-    /// The worker with the fewest connections.
+    /// The first so many workers serve from now on; 0 leaves the number to what is measured.
+    pub fn set_active(&self, workers: usize) {
+        self.moves.force(workers);
+    }
+
+    /// The worker with the fewest connections, of those that serve.
     fn least_loaded(&self) -> usize {
         let load = |worker: &usize| self.loads[*worker].load(Ordering::Relaxed);
-        (0..self.loads.len()).min_by_key(load).unwrap_or(0)
+        (0..self.moves.active()).min_by_key(load).unwrap_or(0)
     }
 }
 
@@ -104,6 +112,10 @@ pub struct EventLoop {
     scripts_due: Vec<usize>,
     /// Stands in for `worker` while a script has that one.
     spare: Option<Box<Worker>>,
+    /// The first worker's: how all are doing.
+    watcher: Option<Box<Watcher>>,
+    /// Number of serving workers that the connections were spread for.
+    active_seen: usize,
 }
 
 impl EventLoop {
@@ -114,6 +126,8 @@ impl EventLoop {
         worker: Worker,
         listeners: Vec<Listener>,
     ) -> std::io::Result<EventLoop> {
+        let workers = shared.handover.loads.len();
+        let watcher = if worker.index == 0 { Watcher::new(workers) } else { None };
         let mut this = EventLoop {
             shared,
             poll,
@@ -129,6 +143,8 @@ impl EventLoop {
             next_housekeeping: 0,
             scripts_due: Vec::new(),
             spare: None,
+            watcher,
+            active_seen: workers,
         };
         this.set_listeners(listeners)?;
         Ok(this)
@@ -174,6 +190,7 @@ impl EventLoop {
             self.run_events(&events);
             self.run_scripts();
             self.take_new_conns();
+            self.take_moved();
             self.take_messages();
             self.run_scripts();
             self.housekeeping();
@@ -434,7 +451,13 @@ impl EventLoop {
         let mut pump = false;
         for message in messages {
             match message {
-                Message::Push { client, bytes } => self.push(client, &bytes),
+                Message::Push { client, bytes } => {
+                    if self.by_client.contains_key(&client) {
+                        self.push(client, &bytes);
+                    } else {
+                        self.send_on(client, Message::Push { client, bytes });
+                    }
+                }
                 Message::Unblock { client, ticket, bytes, position } => {
                     self.unblock(client, ticket, &bytes, position)
                 }
@@ -445,6 +468,8 @@ impl EventLoop {
                         if !flush || conn.pending_output() == 0 {
                             self.close(at);
                         }
+                    } else {
+                        self.send_on(client, Message::Close { client, flush });
                     }
                 }
                 Message::Resume => self.resume(),
@@ -625,6 +650,7 @@ impl EventLoop {
             resume |= conn.held.is_some();
         }
         close.into_iter().for_each(|at| self.close(at));
+        self.balance();
         if resume {
             self.resume();
         }

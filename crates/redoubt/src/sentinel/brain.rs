@@ -158,7 +158,7 @@ impl Brain {
                 let held = Held {
                     token,
                     client: client.id,
-                    worker: client.worker,
+                    worker: client.worker(),
                     ticket,
                     bytes: reply.since(mark).to_vec(),
                     on_failure: (!is_vote)

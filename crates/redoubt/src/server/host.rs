@@ -302,6 +302,10 @@ impl Host for ProcessHost {
         std::thread::sleep(std::time::Duration::from_micros(usec));
     }
 
+    fn set_active_workers(&self, workers: usize) {
+        self.0.shared().handover.set_active(workers);
+    }
+
     fn log(&self, level: u8, line: &str) {
         crate::log::write(level, line);
     }

@@ -365,7 +365,7 @@ impl FanOut<'_> {
 
 fn wake_owner(node: &Node, conn: ConnId) {
     if let Some(client) = node.clients.get(conn.0) {
-        node.mailboxes[client.worker].send(node::Message::PumpReplicas);
+        node.mailboxes[client.worker()].send(node::Message::PumpReplicas);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A load generator: many connections, one thread, requests made of templates, replies counted and not kept.
 //!
-//! Cheap enough to keep a server busy on a machine of two cores. It understands the replies of single-value commands only.
+//! Cheap enough to keep a server busy on a machine of two cores. It understands RESP2 replies.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -48,6 +48,8 @@ struct Scanner {
     lead: u8,
     length: usize,
     negative: bool,
+    /// Values that the reply which has begun still lacks.
+    open: usize,
 }
 
 impl Scanner {
@@ -60,7 +62,7 @@ impl Scanner {
                 self.skip -= taken;
                 bytes = &bytes[taken..];
                 if self.skip == 0 {
-                    replies += 1;
+                    replies += self.complete();
                 }
                 continue;
             }
@@ -71,21 +73,30 @@ impl Scanner {
                     self.lead = lead;
                     errors += u64::from(lead == b'-');
                     (self.length, self.negative) = (0, false);
+                    self.open = self.open.max(1);
                 }
-                (b'$', b'-') => self.negative = true,
-                (b'$', b'0'..=b'9') => self.length = self.length * 10 + usize::from(byte - b'0'),
+                (b'$' | b'*', b'-') => self.negative = true,
+                (b'$' | b'*', b'0'..=b'9') => {
+                    self.length = self.length * 10 + usize::from(byte - b'0');
+                }
                 (lead, b'\n') => {
                     self.lead = 0;
-                    if lead == b'$' && !self.negative {
-                        self.skip = self.length + 2;
-                    } else {
-                        replies += 1;
+                    match lead {
+                        b'$' if !self.negative => self.skip = self.length + 2,
+                        b'*' if !self.negative && self.length > 0 => self.open += self.length - 1,
+                        _ => replies += self.complete(),
                     }
                 }
                 _ => {}
             }
         }
         (replies, errors)
+    }
+
+    /// One value is whole; 1 if the reply is.
+    fn complete(&mut self) -> usize {
+        self.open -= 1;
+        usize::from(self.open == 0)
     }
 }
 
@@ -219,6 +230,24 @@ pub enum Kind {
     Hset,
     /// `ZADD` of one of a thousand members in one of a thousand sorted sets.
     Zadd,
+    /// `RPUSH` to the lists that [`Kind::Lrange`] reads, in turn.
+    Rpush,
+    /// `LRANGE` of the first hundred elements of one of a hundred lists.
+    Lrange,
+    /// `SADD` of one of ten thousand members to one of a thousand sets.
+    Sadd,
+    /// `SPOP` from one of a thousand sets.
+    Spop,
+    /// `ZRANGEBYSCORE` of ten members in one of a thousand sorted sets.
+    Zrangebyscore,
+    /// `XADD` of two fields to one of a thousand streams.
+    Xadd,
+    /// `MSET` of ten random keys.
+    Mset,
+    /// `EVAL` of a script that calls `GET` for its key.
+    Eval,
+    /// `PUBLISH` on one channel.
+    Publish,
 }
 
 impl Kind {
@@ -233,6 +262,15 @@ impl Kind {
             Kind::Lpush => "LPUSH",
             Kind::Hset => "HSET",
             Kind::Zadd => "ZADD",
+            Kind::Rpush => "RPUSH",
+            Kind::Lrange => "LRANGE 100",
+            Kind::Sadd => "SADD",
+            Kind::Spop => "SPOP",
+            Kind::Zrangebyscore => "ZRANGEBYSCORE",
+            Kind::Xadd => "XADD",
+            Kind::Mset => "MSET of 10",
+            Kind::Eval => "EVAL of a GET",
+            Kind::Publish => "PUBLISH to 100 subscribers",
         }
     }
 }
@@ -288,6 +326,56 @@ impl Requests {
                 bulk(out, score.as_bytes());
                 head(out, b"$16\r\nmem:", member);
             }
+            Kind::Rpush => {
+                head(out, b"*3\r\n$5\r\nRPUSH\r\n$16\r\nrng:", self.next % 100);
+                bulk(out, &self.value);
+                self.next += 1;
+            }
+            Kind::Lrange => {
+                let key = self.rng.below(100);
+                head(out, b"*4\r\n$6\r\nLRANGE\r\n$16\r\nrng:", key);
+                out.extend_from_slice(b"$1\r\n0\r\n$2\r\n99\r\n");
+            }
+            Kind::Sadd => {
+                let (key, member) = (self.rng.below(1000), self.rng.below(10_000));
+                head(out, b"*3\r\n$4\r\nSADD\r\n$16\r\nset:", key);
+                head(out, b"$16\r\nmem:", member);
+            }
+            Kind::Spop => {
+                let key = self.rng.below(1000);
+                head(out, b"*2\r\n$4\r\nSPOP\r\n$16\r\nset:", key);
+            }
+            Kind::Zrangebyscore => {
+                let (key, from) = (self.rng.below(1000), self.rng.below(900_000));
+                head(out, b"*7\r\n$13\r\nZRANGEBYSCORE\r\n$16\r\nzst:", key);
+                bulk(out, from.to_string().as_bytes());
+                out.extend_from_slice(b"$4\r\n+inf\r\n$5\r\nLIMIT\r\n$1\r\n0\r\n$2\r\n10\r\n");
+            }
+            Kind::Xadd => {
+                let key = self.rng.below(1000);
+                head(out, b"*7\r\n$4\r\nXADD\r\n$16\r\nstr:", key);
+                out.extend_from_slice(b"$1\r\n*\r\n$6\r\nfield1\r\n");
+                bulk(out, &self.value);
+                out.extend_from_slice(b"$6\r\nfield2\r\n$6\r\nvalue2\r\n");
+            }
+            Kind::Mset => {
+                out.extend_from_slice(b"*21\r\n$4\r\nMSET\r\n");
+                for _ in 0..10 {
+                    let key = self.rng.below(self.keys);
+                    head(out, b"$16\r\nkey:", key);
+                    bulk(out, &self.value);
+                }
+            }
+            Kind::Eval => {
+                let key = self.rng.below(self.keys);
+                out.extend_from_slice(b"*4\r\n$4\r\nEVAL\r\n");
+                bulk(out, b"return redis.call('GET', KEYS[1])");
+                head(out, b"$1\r\n1\r\n$16\r\nkey:", key);
+            }
+            Kind::Publish => {
+                out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$7\r\nchannel\r\n");
+                bulk(out, &self.value);
+            }
         }
     }
 }
@@ -322,6 +410,16 @@ mod tests {
             let mut scanner = Scanner::default();
             let (a, b) = (scanner.count(&wire[..cut]), scanner.count(&wire[cut..]));
             assert_eq!((a.0 + b.0, a.1 + b.1), (6, 1), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn arrays_are_one_reply() {
+        let wire = b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n*0\r\n*-1\r\n*1\r\n*0\r\n:5\r\n";
+        for cut in 0..=wire.len() {
+            let mut scanner = Scanner::default();
+            let (a, b) = (scanner.count(&wire[..cut]), scanner.count(&wire[cut..]));
+            assert_eq!(a.0 + b.0, 5, "cut at {cut}");
         }
     }
 

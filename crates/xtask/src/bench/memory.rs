@@ -63,7 +63,14 @@ pub fn run(setting: &Setting) -> Result<Report> {
             })
         };
         let (redis, ours) = (measure(&setting.redis)?, measure(&setting.ours)?);
-        report.add(Row::new(format!("{what}: RSS"), "bytes", Some(redis.0), ours.0));
+        let row = Row::new(format!("{what}: RSS"), "bytes", Some(redis.0), ours.0);
+        report.add(row.ratio(Bound::AtMost(1.0)));
+    }
+    for (what, element) in LARGE {
+        let measure = |program: &Program| per_element(program, keys, *element);
+        let (redis, ours) = (measure(&setting.redis)?, measure(&setting.ours)?);
+        let row = Row::new(format!("{what}, each: RSS"), "bytes", Some(redis), ours);
+        report.add(row.ratio(Bound::AtMost(1.0)));
     }
     let count = if setting.quick { 1_000 } else { 9_000 };
     let (redis, ours) = (connections(&setting.redis, count)?, connections(&setting.ours, count)?);
@@ -91,6 +98,47 @@ const COLLECTIONS: &[(&str, Collection)] = &[
         collection("ZADD", number, 20, |at| vec![at.to_string(), format!("member:{at:04}")])
     }),
 ];
+
+type Element = fn(u64) -> Vec<String>;
+
+/// What adds an element to one large value.
+const LARGE: &[(&str, Element)] = &[
+    ("fields of a large hash", |at| {
+        words(["HSET", "big", &format!("field:{at:08}"), &format!("value:{at:08}")])
+    }),
+    ("elements of a large list", |at| words(["RPUSH", "big", &format!("element:{at:08}")])),
+    ("integers of a large set", |at| words(["SADD", "big", &(at * 7).to_string()])),
+    ("strings of a large set", |at| words(["SADD", "big", &format!("element:{at:08}")])),
+    ("members of a large sorted set", |at| {
+        words(["ZADD", "big", &at.to_string(), &format!("member:{at:08}")])
+    }),
+    ("entries of a large stream", |at| {
+        words(["XADD", "big", &format!("{}-1", at + 1), "field", &format!("value:{at:08}")])
+    }),
+    ("streams of 20", |at| {
+        let (key, entry) = (format!("stream:{:06}", at / 20), format!("{}-1", at % 20 + 1));
+        words(["XADD", &key, &entry, "field", &format!("value:{at:08}")])
+    }),
+];
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// Resident bytes that each of `elements` takes.
+fn per_element(program: &Program, elements: u64, element: Element) -> Result<f64> {
+    let server = Server::start(program, &[])?;
+    let before = server.memory("VmRSS")? as f64;
+    let mut number = 0;
+    let make = &mut |out: &mut Vec<u8>| {
+        encode(&element(number), out);
+        number += 1;
+    };
+    // One connection: the IDs of streams have to rise.
+    Load { port: server.port, clients: 1, pipeline: 64, requests: elements, make }.run()?;
+    std::thread::sleep(Duration::from_millis(1500));
+    Ok((server.memory("VmRSS")? as f64 - before) / elements as f64)
+}
 
 fn collection(
     command: &str,

@@ -3,12 +3,14 @@
 //! Servers under comparison run interleaved, round by round, so that a noisy minute hits all of them. Each figure that the
 //! project has promised stands beside its bound. Results go to `target/bench`.
 
+mod commands;
 mod failover;
 mod growth;
 mod load;
 mod memory;
 mod probe;
 mod report;
+mod stalls;
 mod sync;
 mod throughput;
 
@@ -20,7 +22,7 @@ use crate::server::Program;
 /// What the command line says.
 #[derive(clap::Args)]
 pub struct Options {
-    /// throughput, memory, growth, sync or failover; all of them when left out.
+    /// throughput, commands, memory, growth, stalls, sync or failover; all of them when left out.
     name: Option<String>,
     /// Rounds (throughput) or runs (failover).
     #[arg(long)]
@@ -51,8 +53,10 @@ type Measurement = fn(&Setting) -> Result<report::Report>;
 /// All measurements.
 const ALL: &[(&str, Measurement)] = &[
     ("throughput", throughput::run),
+    ("commands", commands::run),
     ("memory", memory::run),
     ("growth", growth::run),
+    ("stalls", stalls::run),
     ("sync", sync::run),
     ("failover", failover::run),
 ];

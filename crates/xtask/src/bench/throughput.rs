@@ -96,8 +96,8 @@ fn add_rows(report: &mut Report, kind: Kind, pipeline: usize, servers: &[Series]
     report.add(gain.within(Bound::AtLeast(0.97)));
 }
 
-/// (requests per second, CPU microseconds per request)
-fn drive(
+/// One server under load: (requests per second, CPU microseconds per request).
+pub fn drive(
     server: &Server,
     kind: Kind,
     keys: u64,
