@@ -4,7 +4,7 @@
 //! of one sender to one connection stay in order.
 
 use resp::OwnedArgs;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a worker is asked to do for one of its connections.
@@ -16,6 +16,13 @@ pub enum Message {
         client: u64,
         /// Encoded for its protocol version.
         bytes: Vec<u8>,
+    },
+    /// Send the same bytes to several connections.
+    PushAll {
+        /// The connections.
+        clients: Vec<u64>,
+        /// Encoded for the protocol version that all of them speak.
+        bytes: Arc<[u8]>,
     },
     /// The connection was blocked and this is the answer; it goes on with its next command.
     Unblock {
@@ -87,11 +94,19 @@ impl Mailbox {
     /// ended, that is everything that was published there before.
     pub fn take_pushes(&self, client: u64) -> Vec<u8> {
         let mut pushed = Vec::new();
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|message| {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain_mut(|message| {
             match message {
                 Message::Push { client: to, bytes } if *to == client => {
                     pushed.extend_from_slice(bytes);
                     false
+                }
+                Message::PushAll { clients, bytes } => {
+                    let before = clients.len();
+                    clients.retain(|to| *to != client);
+                    if clients.len() < before {
+                        pushed.extend_from_slice(bytes);
+                    }
+                    !clients.is_empty()
                 }
                 _ => true,
             }

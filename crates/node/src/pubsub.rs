@@ -7,7 +7,7 @@
 use crate::client::ClientInfo;
 use crate::lock;
 use crate::mailbox::{Mailbox, Message};
-use resp::Reply;
+use resp::{Protocol, Reply};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -43,6 +43,67 @@ impl Tables {
 
     fn len(&self) -> usize {
         self.channels.len() + self.patterns.len() + self.shards.len()
+    }
+}
+
+/// Something published.
+struct Event<'a> {
+    shard: bool,
+    channel: &'a [u8],
+    message: &'a [u8],
+}
+
+impl Event<'_> {
+    /// As a listener to the channel, or to a pattern, hears it.
+    fn encode(&self, pattern: Option<&[u8]>, reply: &mut Reply) {
+        match pattern {
+            None => {
+                reply.push(3);
+                reply.text(if self.shard { "smessage" } else { "message" });
+            }
+            Some(pattern) => {
+                reply.push(4);
+                reply.bulk(b"pmessage");
+                reply.bulk(pattern);
+            }
+        }
+        reply.bulk(self.channel);
+        reply.bulk(self.message);
+    }
+
+    /// Sends it to the listeners of its channel, encoded once for each protocol version; returns how
+    /// many they are.
+    fn to_all<'m>(
+        &self,
+        listeners: &Listeners,
+        mailbox: impl Fn(usize) -> Option<&'m Mailbox>,
+        own: u64,
+        own_out: &mut Vec<u8>,
+    ) -> usize {
+        let mut groups: BTreeMap<(usize, bool), Vec<u64>> = BTreeMap::new();
+        for client in listeners.values() {
+            if client.id == own {
+                let mut reply = Reply::new(client.protocol());
+                self.encode(None, &mut reply);
+                own_out.extend_from_slice(reply.bytes());
+            } else {
+                let third = client.protocol() == Protocol::Resp3;
+                groups.entry((client.worker(), third)).or_default().push(client.id);
+            }
+        }
+        let mut encoded: [Option<Arc<[u8]>>; 2] = [None, None];
+        for ((worker, third), clients) in groups {
+            let bytes = encoded[usize::from(third)].get_or_insert_with(|| {
+                let protocol = if third { Protocol::Resp3 } else { Protocol::Resp2 };
+                let mut reply = Reply::new(protocol);
+                self.encode(None, &mut reply);
+                reply.into_bytes().into()
+            });
+            if let Some(mailbox) = mailbox(worker) {
+                mailbox.send(Message::PushAll { clients, bytes: Arc::clone(bytes) });
+            }
+        }
+        listeners.len()
     }
 }
 
@@ -98,42 +159,40 @@ impl PubSub {
             return 0;
         }
         let tables = lock(&self.tables);
-        let mut receivers = 0;
+        let named = if shard { &tables.shards } else { &tables.channels };
+        let direct = named.get(channel);
+        let matching: Vec<_> = if shard {
+            Vec::new()
+        } else {
+            let fits = |pattern: &&Vec<u8>| stdx::glob_match(pattern, channel, false);
+            tables.patterns.iter().filter(|(pattern, _)| fits(pattern)).collect()
+        };
+        let event = Event { shard, channel, message };
+        let mailbox = |worker: usize| mailboxes.get(worker);
+        if matching.is_empty() {
+            return direct.map_or(0, |listeners| event.to_all(listeners, mailbox, own, own_out));
+        }
         // A client that gets the message several times gets all of them in one piece, as from a
         // server with one thread: what it sends upon the first comes too late to part them.
+        let mut receivers = 0;
         let mut deliveries: BTreeMap<u64, (usize, Reply)> = BTreeMap::new();
         let mut deliver = |client: &ClientInfo, pattern: Option<&[u8]>| {
             let (_, reply) = deliveries
                 .entry(client.id)
                 .or_insert_with(|| (client.worker(), Reply::new(client.protocol())));
-            match pattern {
-                None => {
-                    reply.push(3);
-                    reply.text(if shard { "smessage" } else { "message" });
-                }
-                Some(pattern) => {
-                    reply.push(4);
-                    reply.bulk(b"pmessage");
-                    reply.bulk(pattern);
-                }
-            }
-            reply.bulk(channel);
-            reply.bulk(message);
+            event.encode(pattern, reply);
             receivers += 1;
         };
-        let named = if shard { &tables.shards } else { &tables.channels };
-        if let Some(listeners) = named.get(channel) {
-            listeners.values().for_each(|client| deliver(client, None));
+        for client in direct.into_iter().flat_map(Listeners::values) {
+            deliver(client, None);
         }
-        for (pattern, listeners) in &tables.patterns {
-            if !shard && stdx::glob_match(pattern, channel, false) {
-                listeners.values().for_each(|client| deliver(client, Some(pattern)));
-            }
+        for (pattern, listeners) in matching {
+            listeners.values().for_each(|client| deliver(client, Some(pattern)));
         }
         for (client, (worker, reply)) in deliveries {
             if client == own {
                 own_out.extend_from_slice(reply.bytes());
-            } else if let Some(mailbox) = mailboxes.get(worker) {
+            } else if let Some(mailbox) = mailbox(worker) {
                 mailbox.send(Message::Push { client, bytes: reply.into_bytes() });
             }
         }

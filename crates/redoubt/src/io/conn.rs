@@ -34,6 +34,10 @@ pub struct Conn {
     pub in_round: bool,
     /// The socket may have more to read although no event will come.
     pub more_to_read: bool,
+    /// It is in the worker's list of those with something to send.
+    pub unsent: bool,
+    /// It runs scripts, which stop its batches: requests are cut one by one.
+    pub runs_scripts: bool,
     /// Since when the output is above the soft limit, monotonic ms.
     pub over_soft_since: Option<u64>,
 }
@@ -78,6 +82,8 @@ impl Conn {
             closing: false,
             in_round: false,
             more_to_read: false,
+            unsent: false,
+            runs_scripts: false,
             over_soft_since: None,
         }
     }

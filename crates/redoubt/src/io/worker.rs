@@ -38,6 +38,8 @@ const LISTENER_BASE: usize = usize::MAX / 2;
 const READ_BYTES: usize = 64 * 1024;
 /// A reply buffer above this is given out before the batch goes on.
 const REPLY_FLUSH_BYTES: usize = 256 * 1024;
+/// Messages to one connection that are put together before they are sent, bytes.
+const QUEUE_BYTES: usize = 256 * 1024;
 /// Time between two rounds of housekeeping, ms.
 const HOUSEKEEPING_MS: u64 = 100;
 
@@ -102,6 +104,8 @@ pub struct EventLoop {
     listeners: Vec<Listener>,
     /// Connections to be read without waiting for an event.
     again: Vec<usize>,
+    /// Connections whose output is sent at the end of the round.
+    unsent: Vec<usize>,
     /// Replicas that have more to be sent.
     pump_again: bool,
     reply_buffer: Vec<u8>,
@@ -136,6 +140,7 @@ impl EventLoop {
             by_client: BTreeMap::new(),
             listeners: Vec::new(),
             again: Vec::new(),
+            unsent: Vec::new(),
             pump_again: false,
             reply_buffer: Vec::with_capacity(READ_BYTES),
             ahead: Ahead::default(),
@@ -192,10 +197,12 @@ impl EventLoop {
             self.take_new_conns();
             self.take_moved();
             self.take_messages();
+            self.flush_unsent();
             self.run_scripts();
             self.housekeeping();
             self.run_scripts();
             self.after_round();
+            self.flush_unsent();
         }
     }
 
@@ -418,6 +425,54 @@ impl EventLoop {
         }
     }
 
+    /// Puts bytes behind what a connection is being sent. All of a round go out together, since a
+    /// message to many is seldom the only one.
+    fn queue(&mut self, at: usize, bytes: &[u8]) {
+        let EventLoop { worker, conns, unsent, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        bump(&worker.stats.net_output, bytes.len() as u64);
+        conn.output.extend_from_slice(bytes);
+        if !conn.unsent {
+            conn.unsent = true;
+            unsent.push(at);
+        }
+        if conn.pending_output() > QUEUE_BYTES {
+            self.flush_and_judge(at);
+        }
+    }
+
+    /// Sends what was queued in this round.
+    fn flush_unsent(&mut self) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for at in unsent.drain(..) {
+            if let Some(conn) = self.conns.get_mut(at)
+                && std::mem::take(&mut conn.unsent)
+            {
+                self.flush_and_judge(at);
+            }
+        }
+        self.unsent = unsent;
+    }
+
+    fn flush_and_judge(&mut self, at: usize) {
+        let EventLoop { worker, conns, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        let flushed = if conn.pending_output() > 0 {
+            bump(&worker.stats.writes, 1);
+            conn.flush()
+        } else {
+            Flush::Done
+        };
+        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+        let over = conn.over_limit(&worker.settings.config, worker.now.mono().0);
+        if over {
+            log_over_limit(conn);
+        }
+        if flushed == Flush::Broken || over || (flushed == Flush::Done && conn.closing) {
+            self.close(at);
+        }
+    }
+
     fn pump(&mut self, at: usize) {
         let node = self.node();
         let now = self.worker.now.mono();
@@ -451,6 +506,15 @@ impl EventLoop {
         let mut pump = false;
         for message in messages {
             match message {
+                Message::PushAll { clients, bytes } => {
+                    for client in clients {
+                        if self.by_client.contains_key(&client) {
+                            self.push(client, &bytes);
+                        } else {
+                            self.send_on(client, Message::Push { client, bytes: bytes.to_vec() });
+                        }
+                    }
+                }
                 Message::Push { client, bytes } => {
                     if self.by_client.contains_key(&client) {
                         self.push(client, &bytes);
@@ -549,16 +613,7 @@ impl EventLoop {
         if conn.closing || silent {
             return;
         }
-        bump(&self.worker.stats.net_output, bytes.len() as u64);
-        let broken = conn.send(bytes) == Flush::Broken;
-        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
-        let over = conn.over_limit(&self.worker.settings.config, self.worker.now.mono().0);
-        if over {
-            log_over_limit(conn);
-        }
-        if broken || over {
-            self.close(at);
-        }
+        self.queue(at, bytes);
     }
 
     fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: u64) {

@@ -36,7 +36,7 @@ impl Ahead {
     ) -> Result<(), ProtocolError> {
         let authenticated = !node.must_authenticate(&conn.session);
         let limits = Limits { bulk_max: worker.settings.config.proto_max_bulk_len, authenticated };
-        let most = if authenticated { AHEAD } else { 1 };
+        let most = if authenticated && !conn.runs_scripts { AHEAD } else { 1 };
         conn.decoder.decode_ahead(bytes, &limits, most, &mut self.batch)?;
         node.prepare_batch(&conn.session, &self.batch, bytes, &mut self.prepared);
         Ok(())
@@ -137,8 +137,13 @@ impl EventLoop {
             self.shared.node.prefetch(aheads.iter().flat_map(|ahead| &ahead.prepared));
         }
         for (arrived, ahead) in round.arrived.iter().zip(&mut round.aheads) {
-            let keep =
-                self.run_requests(arrived.at, &round.bytes[arrived.start..arrived.end], ahead);
+            let bytes = &round.bytes[arrived.start..arrived.end];
+            let (used, keep) = self.run_requests(arrived.at, bytes, ahead);
+            if let Some(conn) = self.conns.get_mut(arrived.at)
+                && used < bytes.len()
+            {
+                conn.input.extend_from_slice(&bytes[used..]);
+            }
             self.after_read(arrived.at, keep, arrived.end - arrived.start == READ_BYTES);
         }
         round.arrived.clear();
@@ -151,21 +156,25 @@ impl EventLoop {
         let Some(conn) = self.conns.get_mut(at) else { return };
         let (result, room) = read_into(conn);
         let Some(read) = self.note_read(at, result) else { return };
-        let Some(conn) = self.conns.get_mut(at) else { return };
-        let mut input = std::mem::take(&mut conn.input);
+        let keep = self.run_input(at);
+        self.after_read(at, keep, read == room);
+    }
+
+    /// Runs what is in a connection's own buffer. False if the connection has to be closed at once.
+    fn run_input(&mut self, at: usize) -> bool {
+        let Some(conn) = self.conns.get_mut(at) else { return true };
+        let input = std::mem::take(&mut conn.input);
         let start = conn.input_start;
         let mut ahead = std::mem::take(&mut self.ahead);
-        let keep = self.run_requests(at, &input[start..], &mut ahead);
+        let (used, keep) = self.run_requests(at, &input[start..], &mut ahead);
         self.ahead = ahead;
-        if let Some(conn) = self.conns.get_mut(at) {
-            // `run_requests` has put what is left of the slice into `conn.input`; reuse the bigger
-            // buffer when much is left.
-            if conn.input.len() == input.len() - start {
-                std::mem::swap(&mut conn.input, &mut input);
-                conn.input_start = start;
-            }
+        if let Some(conn) = self.conns.get_mut(at)
+            && start + used < input.len()
+        {
+            conn.input = input;
+            conn.input_start = start + used;
         }
-        self.after_read(at, keep, read == room);
+        keep
     }
 
     /// Counts what a read has brought; nothing if there is nothing to run.
@@ -198,22 +207,21 @@ impl EventLoop {
         }
     }
 
-    /// Runs the requests in `bytes` and sends the replies; what is left goes to the connection's
-    /// own buffer. False if the connection has to be closed at once.
-    fn run_requests(&mut self, at: usize, bytes: &[u8], ahead: &mut Ahead) -> bool {
+    /// Runs the requests in `bytes` and sends the replies. Returns how much of `bytes` is done with (the
+    /// rest belongs into the connection's own buffer), and false if the connection has to be closed at
+    /// once.
+    fn run_requests(&mut self, at: usize, bytes: &[u8], ahead: &mut Ahead) -> (usize, bool) {
         let EventLoop { shared, worker, conns, reply_buffer, scripts_due, .. } = self;
-        let Some(conn) = conns.get_mut(at) else { return true };
+        let Some(conn) = conns.get_mut(at) else { return (bytes.len(), true) };
         conn.input_start = 0;
         conn.in_round = false;
         let mut reply = Reply::with_buffer(std::mem::take(reply_buffer), conn.session.protocol);
         let (used, mut alive) = run_batches(&shared.node, worker, conn, ahead, bytes, &mut reply);
-        if alive && used < bytes.len() && !conn.closing {
-            conn.input.clear();
-            conn.input.extend_from_slice(&bytes[used..]);
-        } else if conn.input.capacity() > 0 {
+        let used = if alive && !conn.closing { used } else { bytes.len() };
+        if conn.input.capacity() > 0 {
             conn.input = Vec::new();
         }
-        conn.session.info.qbuf.store(conn.input.len() as u64, Ordering::Relaxed);
+        conn.session.info.qbuf.store((bytes.len() - used) as u64, Ordering::Relaxed);
         if matches!(conn.script, Script::Due(_)) {
             scripts_due.push(at);
         }
@@ -231,7 +239,7 @@ impl EventLoop {
             buffer = Vec::with_capacity(READ_BYTES);
         }
         *reply_buffer = buffer;
-        alive
+        (used, alive)
     }
 
     /// Goes on with requests that arrived while the connection waited.
@@ -241,16 +249,9 @@ impl EventLoop {
             return;
         }
         let more = std::mem::take(&mut conn.more_to_read);
-        if !conn.input.is_empty() {
-            let input = std::mem::take(&mut conn.input);
-            let start = conn.input_start;
-            let mut ahead = std::mem::take(&mut self.ahead);
-            let keep = self.run_requests(at, &input[start..], &mut ahead);
-            self.ahead = ahead;
-            if !keep {
-                self.close(at);
-                return;
-            }
+        if !conn.input.is_empty() && !self.run_input(at) {
+            self.close(at);
+            return;
         }
         if more {
             self.again.push(at);
@@ -288,6 +289,7 @@ fn run_batches(
         let ran;
         (ran, alive) = run_batch(node, worker, conn, ahead, rest, reply);
         used += ahead.batch.end(ran - 1);
+        conn.runs_scripts &= matches!(conn.script, Script::Due(_));
         if ran < ahead.batch.len() {
             conn.decoder.start_over();
         }

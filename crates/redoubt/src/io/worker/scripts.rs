@@ -5,12 +5,11 @@
 //! answered with -BUSY, and what ends the script gets through.
 
 use super::EventLoop;
-use crate::io::conn::{Conn, Flush, Script};
+use crate::io::conn::Script;
 use mio::Events;
 use node::{Next, Session, Worker};
 use resp::{OwnedArgs, Reply};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl EventLoop {
@@ -33,6 +32,7 @@ impl EventLoop {
         stand_in.authenticated = conn.session.authenticated;
         let mut session = std::mem::replace(&mut conn.session, stand_in);
         conn.script = Script::Runs;
+        conn.runs_scripts = true;
         let spare = match self.spare.take() {
             Some(spare) => spare,
             None => {
@@ -72,24 +72,15 @@ impl EventLoop {
             Next::Held => conn.held = Some(args.clone()),
             Next::Close => conn.closing = true,
         }
-        if !reply.is_empty() && !self.send_reply(at, reply) {
-            return self.close(at);
+        if !reply.is_empty() {
+            // The connection's next script may follow at once: their replies go out together.
+            self.queue(at, reply.bytes());
         }
         let Some(conn) = self.conns.get_mut(at) else { return };
-        conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
         if conn.closing && conn.pending_output() == 0 {
             return self.close(at);
         }
         self.go_on(at);
-    }
-
-    fn send_reply(&mut self, at: usize, reply: &Reply) -> bool {
-        super::bump(&self.worker.stats.writes, 1);
-        super::bump(&self.worker.stats.net_output, reply.len() as u64);
-        let now = self.worker.now.mono().0;
-        let EventLoop { worker, conns, .. } = self;
-        let Some(conn): Option<&mut Conn> = conns.get_mut(at) else { return false };
-        conn.send(reply.bytes()) != Flush::Broken && !conn.over_limit(&worker.settings.config, now)
     }
 
     /// One turn of the loop from within a script, without waiting.
@@ -101,6 +92,8 @@ impl EventLoop {
         self.tick();
         self.run_events(events);
         self.take_new_conns();
+        self.take_moved();
         self.take_messages();
+        self.flush_unsent();
     }
 }
