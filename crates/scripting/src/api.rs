@@ -2,7 +2,7 @@
 //! Source: redis 7.0 `script_lua.c`.
 
 use crate::args::as_bytes;
-use crate::current::{Ask, Current};
+use crate::current::{self, Ask};
 use crate::raise::{self, error_table};
 use mlua::{Lua, MultiValue, Table, Value};
 use sha1::{Digest, Sha1};
@@ -23,12 +23,13 @@ pub const REPL_REPLICA: i64 = 2;
 
 /// The hexadecimal SHA1 of bytes.
 pub fn sha1_hex(bytes: &[u8]) -> String {
-    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four & 15)]);
+    Sha1::digest(bytes).iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
 }
 
-fn asks(lua: &Lua, current: &Current, what: Ask) -> mlua::Result<mlua::Function> {
-    let current = current.clone();
-    lua.create_function(move |_, args: MultiValue| current.ask(what, args))
+fn asks(lua: &Lua, what: Ask) -> mlua::Result<mlua::Function> {
+    lua.create_function(move |lua, args: MultiValue| current::ask(lua, what, args))
 }
 
 /// One string in a table, or an error table for wrong arguments.
@@ -49,9 +50,9 @@ fn error_text(text: &[u8]) -> Vec<u8> {
 }
 
 /// What a library may use while it is loaded and a running script too.
-pub(crate) fn common(lua: &Lua, about: About, current: &Current) -> mlua::Result<Table> {
+pub(crate) fn common(lua: &Lua, about: About) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    table.raw_set("log", asks(lua, current, Ask::Log)?)?;
+    table.raw_set("log", asks(lua, Ask::Log)?)?;
     for (name, level) in
         [("LOG_DEBUG", 0), ("LOG_VERBOSE", 1), ("LOG_NOTICE", 2), ("LOG_WARNING", 3)]
     {
@@ -63,13 +64,8 @@ pub(crate) fn common(lua: &Lua, about: About, current: &Current) -> mlua::Result
 }
 
 /// The whole table.
-pub(crate) fn library(
-    lua: &Lua,
-    about: About,
-    current: &Current,
-    for_eval: bool,
-) -> mlua::Result<Table> {
-    let table = common(lua, about, current)?;
+pub(crate) fn library(lua: &Lua, about: About, for_eval: bool) -> mlua::Result<Table> {
+    let table = common(lua, about)?;
     for (name, what) in [
         ("call", Ask::Call),
         ("pcall", Ask::Pcall),
@@ -77,7 +73,7 @@ pub(crate) fn library(
         ("setresp", Ask::SetResp),
         ("acl_check_cmd", Ask::AclCheck),
     ] {
-        table.raw_set(name, asks(lua, current, what)?)?;
+        table.raw_set(name, asks(lua, what)?)?;
     }
     for (name, bits) in [
         ("REPL_NONE", 0),

@@ -1,65 +1,65 @@
 //! The script that runs at this moment, as the interpreter's functions reach it.
+//!
+//! A run puts its way to the server into the thread that it runs on, and takes it away at its end.
 
-use mlua::{Function, MultiValue};
-use std::sync::{Arc, Mutex, PoisonError};
+use mlua::{Lua, MultiValue};
+use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
-/// A way to the host of the running script; empty in between.
-#[derive(Clone, Default)]
-pub(crate) struct Current(Arc<Mutex<Option<Entry>>>);
-
-#[derive(Clone)]
-struct Entry {
-    host: Function,
-    kill_text: &'static str,
-}
-
-/// What is asked of the host; the first argument of its function.
+/// What is asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    Tick = 0,
-    Call = 1,
-    Pcall = 2,
-    Log = 3,
-    SetRepl = 4,
-    SetResp = 5,
-    AclCheck = 6,
+    Call,
+    Pcall,
+    Log,
+    SetRepl,
+    SetResp,
+    AclCheck,
 }
 
-impl Current {
-    /// A script begins.
-    pub(crate) fn enter(&self, host: Function, kill_text: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Entry { host, kill_text });
-    }
-
-    /// It has ended.
-    pub(crate) fn leave(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn entry(&self) -> Option<Entry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Asks the host something.
-    pub(crate) fn ask(&self, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
-        match self.entry() {
-            Some(entry) => entry.host.call((what as u8, args)),
-            None => {
-                Err(crate::raise::table("ERR redis API can only be called by a running script"))
-            }
-        }
-    }
-
-    /// Tells the host that time passes. False if the script has to end.
-    pub(crate) fn tick(&self) -> bool {
-        match self.entry() {
-            Some(entry) => entry.host.call::<bool>(Ask::Tick as u8).unwrap_or(false),
-            None => true,
-        }
-    }
-
+/// A run in progress.
+pub(crate) trait Asked {
+    /// One of the functions of `redis` was called.
+    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue>;
+    /// Time has passed. False if the script has to end.
+    fn tick(&mut self) -> bool;
     /// What a killed script says.
-    pub(crate) fn kill_text(&self) -> &'static str {
-        self.entry().map_or("Script killed", |entry| entry.kill_text)
+    fn kill_text(&self) -> &'static str;
+}
+
+struct Way<'a>(&'a mut (dyn Asked + 'a));
+
+impl<'a, 'b: 'a> ReborrowMut<'a> for Way<'b> {
+    type Result = Way<'a>;
+    fn reborrow_mut(&'a mut self) -> Way<'a> {
+        Way(&mut *self.0)
     }
+}
+
+scoped_thread_local!(static mut RUN: for<'a> Way<'a>);
+
+/// Runs a script by `body`, with what its functions ask answered by `run`.
+pub(crate) fn enter<R>(run: &mut dyn Asked, body: impl FnOnce() -> R) -> R {
+    RUN.set(Way(run), body)
+}
+
+fn with<R>(f: impl FnOnce(&mut dyn Asked) -> R) -> Option<R> {
+    // While the server answers one question no other can be asked: it is not there then.
+    RUN.is_set().then(|| RUN.with(|way| f(&mut *way.0)))
+}
+
+/// Asks the server something.
+pub(crate) fn ask(lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+    with(|run| run.answer(lua, what, args)).unwrap_or_else(|| {
+        Err(crate::raise::table("ERR redis API can only be called by a running script"))
+    })
+}
+
+/// Tells the server that time passes. False if the script has to end.
+pub(crate) fn tick() -> bool {
+    with(|run| run.tick()).unwrap_or(true)
+}
+
+/// What a killed script says.
+pub(crate) fn kill_text() -> &'static str {
+    with(|run| run.kill_text()).unwrap_or("Script killed")
 }

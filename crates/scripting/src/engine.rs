@@ -3,13 +3,12 @@
 use crate::api::{self, About};
 use crate::args::{as_bytes, as_number, to_integer};
 use crate::convert;
-use crate::current::{Ask, Current};
+use crate::current::{self, Ask, Asked};
 use crate::raise::{self, Raise};
 use crate::random::Random;
 use crate::sandbox::{Sandbox, compile};
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 use resp::{OwnedArgs, Protocol, Reply};
-use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a running script asks of the server.
@@ -83,7 +82,6 @@ pub struct Engine {
     pub(crate) kind: Kind,
     pub(crate) about: About,
     pub(crate) sandbox: Sandbox,
-    pub(crate) current: Current,
     handler: Function,
     seen: Seen,
     runs: u32,
@@ -98,9 +96,8 @@ impl Engine {
     fn build(kind: Kind, about: About, random: &Random) -> mlua::Result<Engine> {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
-        let current = Current::default();
-        let sandbox = Sandbox::new(&lua, &current, random)?;
-        let redis = api::library(&lua, about, &current, kind == Kind::Eval)?;
+        let sandbox = Sandbox::new(&lua, random)?;
+        let redis = api::library(&lua, about, kind == Kind::Eval)?;
         let redis = sandbox.protect(&lua, &redis)?;
         sandbox.globals.raw_set("redis", &redis)?;
         sandbox.globals.raw_set("server", &redis)?;
@@ -109,20 +106,16 @@ impl Engine {
         if kind == Kind::Eval {
             sandbox.globals.raw_set("__redis__err__handler", plain_handler(&lua)?)?;
         }
-        let asked = current.clone();
-        lua.set_global_hook(
-            HookTriggers::new().every_nth_instruction(INSTRUCTIONS),
-            move |_, _| {
-                if asked.tick() {
-                    Ok(VmState::Continue)
-                } else {
-                    Err(raise::kill(asked.kill_text()))
-                }
-            },
-        )?;
+        lua.set_global_hook(HookTriggers::new().every_nth_instruction(INSTRUCTIONS), |_, _| {
+            if current::tick() {
+                Ok(VmState::Continue)
+            } else {
+                Err(raise::kill(current::kill_text()))
+            }
+        })?;
         lua.gc_collect()?;
         lua.set_memory_limit(MEMORY_MAX)?;
-        Ok(Engine { lua, kind, about, sandbox, current, handler, seen, runs: 0 })
+        Ok(Engine { lua, kind, about, sandbox, handler, seen, runs: 0 })
     }
 
     /// Bytes that the interpreter uses.
@@ -151,7 +144,6 @@ impl Engine {
     ) -> Result<(), Failure> {
         let before = reply.mark();
         let result = self.run_protected(script, name, keys, argv, host, reply);
-        self.current.leave();
         self.clean_up();
         match result {
             Ok(done) => done,
@@ -175,20 +167,14 @@ impl Engine {
         let lua = &self.lua;
         let keys = list(lua, keys)?;
         let argv = list(lua, argv)?;
-        if self.kind == Kind::Eval {
-            self.sandbox.globals.raw_set("KEYS", &keys)?;
-            self.sandbox.globals.raw_set("ARGV", &argv)?;
-        }
-        let run = RefCell::new(Run { host, scratch: Reply::new(Protocol::Resp2), killed: false });
-        let (ok, value) = lua.scope(|scope| {
-            let asked = scope.create_function(|lua, args: MultiValue| {
-                let mut run = run.try_borrow_mut().map_err(mlua::Error::external)?;
-                answer(lua, &mut run, args)
-            })?;
-            self.current.enter(asked, KILLED);
-            self.sandbox.run.call::<(bool, Value)>((&script.0, &self.handler, &keys, &argv))
+        let mut run = Run { host, scratch: Reply::new(Protocol::Resp2), killed: false };
+        let (sandbox, handler) = (&self.sandbox, &self.handler);
+        let (ok, value): (bool, Value) = current::enter(&mut run, || match self.kind {
+            Kind::Eval => {
+                sandbox.run_script.call((&script.0, handler, &sandbox.globals, &keys, &argv))
+            }
+            Kind::Functions => sandbox.run.call((&script.0, handler, &keys, &argv)),
         })?;
-        let run = run.into_inner();
         if !ok {
             return Ok(Err(self.failure(name, &value, run.killed)));
         }
@@ -243,8 +229,8 @@ fn running(name: &str, text: &[u8]) -> Vec<u8> {
 
 fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(items.len(), 0)?;
-    for (at, item) in items.iter().enumerate() {
-        table.raw_set(at + 1, lua.create_string(item)?)?;
+    for item in items {
+        table.raw_push(lua.create_string(item)?)?;
     }
     Ok(table)
 }
@@ -304,29 +290,34 @@ struct Run<'h> {
     killed: bool,
 }
 
+impl Asked for Run<'_> {
+    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+        answer(lua, self, what, args)
+    }
+
+    fn tick(&mut self) -> bool {
+        let go_on = self.host.tick();
+        self.killed |= !go_on;
+        go_on
+    }
+
+    fn kill_text(&self) -> &'static str {
+        KILLED
+    }
+}
+
 /// What the script's functions ask.
-fn answer(lua: &Lua, run: &mut Run<'_>, mut args: MultiValue) -> mlua::Result<MultiValue> {
-    let what = match args.pop_front() {
-        Some(Value::Integer(what)) => what as u8,
-        Some(Value::Number(what)) => what as u8,
-        _ => u8::MAX,
-    };
-    const TICK: u8 = Ask::Tick as u8;
-    const CALL: u8 = Ask::Call as u8;
-    const PCALL: u8 = Ask::Pcall as u8;
-    const LOG: u8 = Ask::Log as u8;
-    const SET_REPL: u8 = Ask::SetRepl as u8;
-    const SET_RESP: u8 = Ask::SetResp as u8;
+fn answer(
+    lua: &Lua,
+    run: &mut Run<'_>,
+    what: Ask,
+    args: MultiValue,
+) -> mlua::Result<MultiValue> {
     let value = match what {
-        TICK => {
-            let go_on = run.host.tick();
-            run.killed |= !go_on;
-            Value::Boolean(go_on)
-        }
-        CALL => call(lua, run, &args, true)?,
-        PCALL => call(lua, run, &args, false)?,
-        LOG => log(run, &args)?,
-        SET_REPL => {
+        Ask::Call => call(lua, run, &args, true)?,
+        Ask::Pcall => call(lua, run, &args, false)?,
+        Ask::Log => log(run, &args)?,
+        Ask::SetRepl => {
             let bits = match (args.len(), args.front()) {
                 (1, Some(value)) => as_number(lua, value).map_or(0, to_integer),
                 _ => return Err(raise::table("ERR redis.set_repl() requires two arguments.")),
@@ -339,7 +330,7 @@ fn answer(lua: &Lua, run: &mut Run<'_>, mut args: MultiValue) -> mlua::Result<Mu
             run.host.set_repl(bits);
             return Ok(MultiValue::new());
         }
-        SET_RESP => {
+        Ask::SetResp => {
             let version = match (args.len(), args.front()) {
                 (1, Some(value)) => as_number(lua, value).map_or(0, to_integer),
                 _ => return Err(raise::table("ERR redis.setresp() requires one argument.")),
@@ -351,7 +342,7 @@ fn answer(lua: &Lua, run: &mut Run<'_>, mut args: MultiValue) -> mlua::Result<Mu
             });
             return Ok(MultiValue::new());
         }
-        _ => {
+        Ask::AclCheck => {
             if args.is_empty() {
                 return Err(raise::table(NO_ARGUMENT));
             }

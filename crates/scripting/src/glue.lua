@@ -107,4 +107,9 @@ local function run(f, handler, keys, argv)
   return xpcall0(function() return f(keys, argv) end, handler)
 end
 
-return pcall, xpcall, resume, gsub, sort, load, run
+local function run_script(f, handler, globals, keys, argv)
+  globals.KEYS, globals.ARGV = keys, argv
+  return xpcall0(f, handler)
+end
+
+return pcall, xpcall, resume, gsub, sort, load, run, run_script

@@ -3,7 +3,7 @@
 
 use crate::api;
 use crate::args::{as_bytes, type_name};
-use crate::current::Ask;
+use crate::current::{self, Ask, Asked};
 use crate::engine::{Compiled, Engine};
 use crate::header::{self, Flags};
 use crate::raise::{self, Raise};
@@ -86,7 +86,7 @@ impl Engine {
         log: &mut dyn FnMut(u8, &[u8]),
     ) -> mlua::Result<Result<(), Vec<u8>>> {
         let lua = &self.lua;
-        let loading = api::common(lua, self.about, &self.current)?;
+        let loading = api::common(lua, self.about)?;
         loading.raw_set("register_function", register(lua, found)?)?;
         guard_missing(lua, &loading)?;
         let loading = self.sandbox.protect(lua, &loading)?;
@@ -97,21 +97,10 @@ impl Engine {
         let metatable = self.sandbox.visible.metatable();
         let Some(metatable) = metatable else { return Ok(Err(b"ERR no globals".to_vec())) };
         metatable.raw_set("__index", globals)?;
-        let asked: std::cell::RefCell<Asked<'_, '_>> = std::cell::RefCell::new((go_on, log));
-        let result = lua.scope(|scope| {
-            let host = scope.create_function(|_, args: MultiValue| {
-                let mut asked = asked.try_borrow_mut().map_err(mlua::Error::external)?;
-                answer(&mut asked, args)
-            })?;
-            self.current.enter(host, "ERR FUNCTION LOAD timeout");
-            self.sandbox.run.call::<(bool, Value)>((
-                code,
-                self.describing(lua)?,
-                Value::Nil,
-                Value::Nil,
-            ))
+        let describing = self.describing(lua)?;
+        let result = current::enter(&mut Loading { go_on, log }, || {
+            self.sandbox.run.call::<(bool, Value)>((code, describing, Value::Nil, Value::Nil))
         });
-        self.current.leave();
         metatable.raw_set("__index", &self.sandbox.globals)?;
         let (ok, value) = result?;
         if ok {
@@ -139,17 +128,17 @@ impl Engine {
     }
 }
 
-type Asked<'a, 'b> = (&'a mut dyn FnMut() -> bool, &'b mut dyn FnMut(u8, &[u8]));
+/// A library that is being loaded.
+struct Loading<'a, 'b> {
+    go_on: &'a mut dyn FnMut() -> bool,
+    log: &'b mut dyn FnMut(u8, &[u8]),
+}
 
-fn answer(asked: &mut Asked<'_, '_>, mut args: MultiValue) -> mlua::Result<MultiValue> {
-    let what = match args.pop_front() {
-        Some(Value::Integer(what)) => what as u8,
-        _ => u8::MAX,
-    };
-    if what == Ask::Tick as u8 {
-        return Ok(MultiValue::from_vec(vec![Value::Boolean((asked.0)())]));
-    }
-    if what == Ask::Log as u8 {
+impl Asked for Loading<'_, '_> {
+    fn answer(&mut self, _: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+        if what != Ask::Log {
+            return Err(raise::table("ERR redis API can not be called while a library is loaded"));
+        }
         if args.len() < 2 {
             return Err(raise::table("ERR redis.log() requires two arguments or more."));
         }
@@ -161,10 +150,17 @@ fn answer(asked: &mut Asked<'_, '_>, mut args: MultiValue) -> mlua::Result<Multi
             return Err(raise::table("ERR Invalid debug level."));
         };
         let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(as_bytes).collect();
-        (asked.1)(level, &words.join(&b' '));
-        return Ok(MultiValue::new());
+        (self.log)(level, &words.join(&b' '));
+        Ok(MultiValue::new())
     }
-    Err(raise::table("ERR redis API can not be called while a library is loaded"))
+
+    fn tick(&mut self) -> bool {
+        (self.go_on)()
+    }
+
+    fn kill_text(&self) -> &'static str {
+        "ERR FUNCTION LOAD timeout"
+    }
 }
 
 fn register(lua: &Lua, found: &Found) -> mlua::Result<mlua::Function> {

@@ -6,7 +6,6 @@
 //! `next`, …) is replaced by one that knows which tables are protected.
 
 use crate::args::{Argv, type_name};
-use crate::current::Current;
 use crate::random::Random;
 use crate::{bit, cjson, cmsgpack, raise, random, strings, structs};
 use mlua::chunk::ChunkMode;
@@ -47,13 +46,16 @@ pub(crate) struct Sandbox {
     pub visible: Table,
     /// Real tables by their protected ones.
     pub backing: Table,
-    /// Runs a function with an error handler: (function, handler, keys, arguments).
+    /// Runs a function of a library with an error handler: (function, handler, keys, arguments).
     pub run: Function,
+    /// Runs a script, for which keys and arguments are put into the globals: (script, handler,
+    /// globals, keys, arguments).
+    pub run_script: Function,
 }
 
 impl Sandbox {
     /// Cuts a fresh interpreter down.
-    pub(crate) fn new(lua: &Lua, current: &Current, generator: &Random) -> mlua::Result<Sandbox> {
+    pub(crate) fn new(lua: &Lua, generator: &Random) -> mlua::Result<Sandbox> {
         let original = lua.globals();
         let globals = lua.create_table()?;
         for name in BASE {
@@ -67,8 +69,8 @@ impl Sandbox {
         let os = lua.create_table()?;
         os.raw_set("clock", original.raw_get::<Table>("os")?.raw_get::<Value>("clock")?)?;
         random::install(lua, &math, generator)?;
-        let (next_match, gsub) = strings::install(lua, &string, current)?;
-        let run =
+        let (next_match, gsub) = strings::install(lua, &string)?;
+        let (run, run_script) =
             install_glue(lua, &globals, &string, &table, &coroutine, &backing, next_match, gsub)?;
         install_raw(lua, &globals, &backing)?;
         install_tables(lua, &table, &backing)?;
@@ -93,7 +95,7 @@ impl Sandbox {
         let visible = protect(lua, &backing, &globals)?;
         globals.raw_set("_G", &visible)?;
         lua.set_globals(visible.clone())?;
-        Ok(Sandbox { globals, visible, backing, run })
+        Ok(Sandbox { globals, visible, backing, run, run_script })
     }
 
     /// A table that shows another one and refuses writes.
@@ -147,7 +149,7 @@ fn install_glue(
     backing: &Table,
     next_match: Function,
     gsub: Function,
-) -> mlua::Result<Function> {
+) -> mlua::Result<(Function, Function)> {
     // Turns an error object into what scripts see. With a second argument an end that must not be
     // held up is raised again; without, it is told by a second result.
     let visible = lua.create_function(|lua, (value, strict): (Value, Option<bool>)| {
@@ -188,15 +190,17 @@ fn install_glue(
         original(globals, "tostring")?,
         Value::Function(type_error),
     ]);
-    type Parts = (Function, Function, Function, Function, Function, Function, Function);
-    let (pcall, xpcall, resume, gsub, sort, load, run): Parts = chunk.call(arguments)?;
+    type Parts =
+        (Function, Function, Function, Function, Function, Function, Function, Function);
+    let (pcall, xpcall, resume, gsub, sort, load, run, run_script): Parts =
+        chunk.call(arguments)?;
     globals.raw_set("pcall", pcall)?;
     globals.raw_set("xpcall", xpcall)?;
     coroutine.raw_set("resume", resume)?;
     string.raw_set("gsub", gsub)?;
     table.raw_set("sort", sort)?;
     globals.raw_set("load", load)?;
-    Ok(run)
+    Ok((run, run_script))
 }
 
 /// `loadstring`, for source text only: compiled code could break out of the interpreter.

@@ -1,7 +1,7 @@
 //! `string.find`, `match`, `gmatch` and `gsub` on our own matcher, which a kill can reach.
 
 use crate::args::{Argv, as_bytes, type_name};
-use crate::current::Current;
+use crate::current;
 use crate::pattern::{Capture, Matcher, Stop};
 use crate::raise;
 use mlua::{Lua, MultiValue, Table, Value};
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// The most bytes that `gsub` and `rep` make.
 const BYTES_MAX: usize = 512 << 20;
 
-fn stopped(lua: &Lua, current: &Current, stop: Stop) -> mlua::Error {
+fn stopped(lua: &Lua, stop: Stop) -> mlua::Error {
     match stop {
         Stop::Bad(text) => raise::text(lua, text),
-        Stop::Killed => raise::kill(current.kill_text()),
+        Stop::Killed => raise::kill(current::kill_text()),
     }
 }
 
@@ -47,7 +47,7 @@ fn find_plain(text: &[u8], needle: &[u8], start: usize) -> Option<usize> {
     memchr::memmem::find(rest, needle).map(|at| at + start)
 }
 
-fn find(lua: &Lua, current: &Current, args: MultiValue, is_find: bool) -> mlua::Result<MultiValue> {
+fn find(lua: &Lua, args: MultiValue, is_find: bool) -> mlua::Result<MultiValue> {
     let argv = Argv::new(lua, if is_find { "find" } else { "match" }, args);
     let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
     let mut at = start_of(&argv, 3, text.len())?;
@@ -63,11 +63,11 @@ fn find(lua: &Lua, current: &Current, args: MultiValue, is_find: bool) -> mlua::
         ]));
     }
     let anchored = pattern.first() == Some(&b'^');
-    let mut go_on = || current.tick();
+    let mut go_on = current::tick;
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     loop {
         let found =
-            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, current, stop))?;
+            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
         if let Some(end) = found {
             let mut out = Vec::new();
             let mut captures = matcher.captures(at, end);
@@ -90,17 +90,16 @@ fn find(lua: &Lua, current: &Current, args: MultiValue, is_find: bool) -> mlua::
     }
 }
 
-fn gmatch(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<mlua::Function> {
+fn gmatch(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::Function> {
     let argv = Argv::new(lua, "gmatch", args);
     let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
     let position = Arc::new(AtomicUsize::new(0));
-    let current = current.clone();
     lua.create_function(move |lua, _: MultiValue| {
-        let mut go_on = || current.tick();
+        let mut go_on = current::tick;
         let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
         let first = position.load(Ordering::Relaxed);
         for at in first..=text.len() {
-            let found = matcher.run(at, 0).map_err(|stop| stopped(lua, &current, stop))?;
+            let found = matcher.run(at, 0).map_err(|stop| stopped(lua, stop))?;
             if let Some(end) = found {
                 position.store(if end == at { end + 1 } else { end }, Ordering::Relaxed);
                 let values: mlua::Result<Vec<Value>> = matcher
@@ -119,18 +118,17 @@ fn gmatch(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<mlua::
 /// The matches of a text for `gsub`: a function that gives the next one from a position on, as its
 /// start (from 1), its end and its captures, or nil. The replacing is done by Lua code, so that
 /// errors of a script's own function pass through unchanged.
-fn matches_of(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<mlua::Function> {
+fn matches_of(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::Function> {
     let argv = Argv::new(lua, "gsub", args);
     let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
-    let current = current.clone();
     lua.create_function(move |lua, at: usize| {
         let anchored = pattern.first() == Some(&b'^');
-        let mut go_on = || current.tick();
+        let mut go_on = current::tick;
         let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
         for start in at.saturating_sub(1)..=text.len() {
             let found = matcher
                 .run(start, usize::from(anchored))
-                .map_err(|stop| stopped(lua, &current, stop))?;
+                .map_err(|stop| stopped(lua, stop))?;
             if let Some(end) = found {
                 let mut out = vec![Value::Number((start + 1) as f64), Value::Number(end as f64)];
                 for capture in matcher.captures(start, end) {
@@ -152,7 +150,7 @@ enum Replacement<'a> {
     Table(&'a Table),
 }
 
-fn gsub(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<(mlua::LuaString, f64)> {
+fn gsub(lua: &Lua, args: MultiValue) -> mlua::Result<(mlua::LuaString, f64)> {
     let argv = Argv::new(lua, "gsub", args);
     let (text, pattern) = (argv.bytes(1)?, argv.bytes(2)?);
     let replacement = match argv.get(3) {
@@ -162,12 +160,12 @@ fn gsub(lua: &Lua, current: &Current, args: MultiValue) -> mlua::Result<(mlua::L
     };
     let most = argv.integer_or(4, text.len() as i64 + 1)?;
     let anchored = pattern.first() == Some(&b'^');
-    let mut go_on = || current.tick();
+    let mut go_on = current::tick;
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     let (mut out, mut at, mut count) = (Vec::new(), 0, 0);
     while count < most {
         let found =
-            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, current, stop))?;
+            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
         if let Some(end) = found {
             count += 1;
             let captures = matcher.captures(at, end);
@@ -254,22 +252,14 @@ fn repeat(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::LuaString> {
 pub(crate) fn install(
     lua: &Lua,
     string: &Table,
-    current: &Current,
 ) -> mlua::Result<(mlua::Function, mlua::Function)> {
-    let of = |is_find: bool| {
-        let current = current.clone();
-        lua.create_function(move |lua, args: MultiValue| find(lua, &current, args, is_find))
-    };
+    let of =
+        |is_find: bool| lua.create_function(move |lua, args: MultiValue| find(lua, args, is_find));
     string.raw_set("find", of(true)?)?;
     string.raw_set("match", of(false)?)?;
-    let c = current.clone();
-    let function = lua.create_function(move |lua, args: MultiValue| gmatch(lua, &c, args))?;
+    let function = lua.create_function(gmatch)?;
     string.raw_set("gmatch", &function)?;
     string.raw_set("gfind", function)?;
     string.raw_set("rep", lua.create_function(repeat)?)?;
-    let c = current.clone();
-    let step = lua.create_function(move |lua, args: MultiValue| matches_of(lua, &c, args))?;
-    let c = current.clone();
-    let plain = lua.create_function(move |lua, args: MultiValue| gsub(lua, &c, args))?;
-    Ok((step, plain))
+    Ok((lua.create_function(matches_of)?, lua.create_function(gsub)?))
 }
