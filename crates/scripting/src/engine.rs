@@ -47,6 +47,8 @@ pub enum Kind {
 const INSTRUCTIONS: u32 = 10_000;
 /// Bytes that one interpreter may have.
 const MEMORY_MAX: usize = 1 << 30;
+/// Arguments of a script that are handed over one by one.
+const FEW: usize = 8;
 /// Runs between two steps of the garbage collector.
 const COLLECT_EVERY: u32 = 50;
 
@@ -165,16 +167,30 @@ impl Engine {
         reply: &mut Reply,
     ) -> mlua::Result<Result<(), Failure>> {
         let lua = &self.lua;
-        let keys = list(lua, keys)?;
-        let argv = list(lua, argv)?;
+        let code = &script.0;
         let mut run = Run { host, scratch: Reply::new(Protocol::Resp2), killed: false };
         let (sandbox, handler) = (&self.sandbox, &self.handler);
-        let (ok, value): (bool, Value) = current::enter(&mut run, || match self.kind {
-            Kind::Eval => {
-                sandbox.run_script.call((&script.0, handler, &sandbox.globals, &keys, &argv))
+        let (ok, value): (bool, Value) = match (self.kind, keys) {
+            (Kind::Eval, [key]) if argv.len() <= FEW => {
+                let mut args = MultiValue::with_capacity(4 + argv.len());
+                args.push_back(Value::Function(code.clone()));
+                args.push_back(Value::Function(handler.clone()));
+                args.push_back(Value::Table(sandbox.globals.clone()));
+                for word in std::iter::once(key).chain(argv) {
+                    args.push_back(Value::String(lua.create_string(word)?));
+                }
+                current::enter(&mut run, || sandbox.run_small.call(args))?
             }
-            Kind::Functions => sandbox.run.call((&script.0, handler, &keys, &argv)),
-        })?;
+            (kind, keys) => {
+                let (keys, argv) = (list(lua, keys)?, list(lua, argv)?);
+                current::enter(&mut run, || match kind {
+                    Kind::Eval => {
+                        sandbox.run_script.call((code, handler, &sandbox.globals, &keys, &argv))
+                    }
+                    Kind::Functions => sandbox.run.call((code, handler, &keys, &argv)),
+                })?
+            }
+        };
         if !ok {
             return Ok(Err(self.failure(name, &value, run.killed)));
         }

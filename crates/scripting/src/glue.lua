@@ -112,4 +112,10 @@ local function run_script(f, handler, globals, keys, argv)
   return xpcall0(f, handler)
 end
 
-return pcall, xpcall, resume, gsub, sort, load, run, run_script
+-- With one key and few arguments, as most scripts are called: the tables are made here.
+local function run_small(f, handler, globals, key, ...)
+  globals.KEYS, globals.ARGV = {key}, {...}
+  return xpcall0(f, handler)
+end
+
+return pcall, xpcall, resume, gsub, sort, load, run, run_script, run_small

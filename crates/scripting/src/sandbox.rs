@@ -9,7 +9,7 @@ use crate::args::{Argv, type_name};
 use crate::random::Random;
 use crate::{bit, cjson, cmsgpack, raise, random, strings, structs};
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, MultiValue, Table, Value, Variadic};
 
 /// Text of every refused write.
 pub(crate) const READONLY: &str = "Attempt to modify a readonly table";
@@ -51,6 +51,8 @@ pub(crate) struct Sandbox {
     /// Runs a script, for which keys and arguments are put into the globals: (script, handler,
     /// globals, keys, arguments).
     pub run_script: Function,
+    /// The same for one key: (script, handler, globals, key, arguments…).
+    pub run_small: Function,
 }
 
 impl Sandbox {
@@ -70,7 +72,7 @@ impl Sandbox {
         os.raw_set("clock", original.raw_get::<Table>("os")?.raw_get::<Value>("clock")?)?;
         random::install(lua, &math, generator)?;
         let (next_match, gsub) = strings::install(lua, &string)?;
-        let (run, run_script) =
+        let (run, run_script, run_small) =
             install_glue(lua, &globals, &string, &table, &coroutine, &backing, next_match, gsub)?;
         install_raw(lua, &globals, &backing)?;
         install_tables(lua, &table, &backing)?;
@@ -95,7 +97,7 @@ impl Sandbox {
         let visible = protect(lua, &backing, &globals)?;
         globals.raw_set("_G", &visible)?;
         lua.set_globals(visible.clone())?;
-        Ok(Sandbox { globals, visible, backing, run, run_script })
+        Ok(Sandbox { globals, visible, backing, run, run_script, run_small })
     }
 
     /// A table that shows another one and refuses writes.
@@ -149,7 +151,7 @@ fn install_glue(
     backing: &Table,
     next_match: Function,
     gsub: Function,
-) -> mlua::Result<(Function, Function)> {
+) -> mlua::Result<(Function, Function, Function)> {
     // Turns an error object into what scripts see. With a second argument an end that must not be
     // held up is raised again; without, it is told by a second result.
     let visible = lua.create_function(|lua, (value, strict): (Value, Option<bool>)| {
@@ -190,17 +192,15 @@ fn install_glue(
         original(globals, "tostring")?,
         Value::Function(type_error),
     ]);
-    type Parts =
-        (Function, Function, Function, Function, Function, Function, Function, Function);
-    let (pcall, xpcall, resume, gsub, sort, load, run, run_script): Parts =
-        chunk.call(arguments)?;
+    let parts: [Function; 9] = chunk.call::<Variadic<Function>>(arguments)?.to_vec().try_into().map_err(|_| mlua::Error::runtime("glue"))?;
+    let [pcall, xpcall, resume, gsub, sort, load, run, run_script, run_small] = parts;
     globals.raw_set("pcall", pcall)?;
     globals.raw_set("xpcall", xpcall)?;
     coroutine.raw_set("resume", resume)?;
     string.raw_set("gsub", gsub)?;
     table.raw_set("sort", sort)?;
     globals.raw_set("load", load)?;
-    Ok((run, run_script))
+    Ok((run, run_script, run_small))
 }
 
 /// `loadstring`, for source text only: compiled code could break out of the interpreter.
