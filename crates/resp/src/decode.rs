@@ -118,7 +118,10 @@ pub struct OwnedArgs {
 impl OwnedArgs {
     /// Builds the arguments of a command from its parts.
     pub fn from_parts<T: AsRef<[u8]>>(parts: &[T]) -> OwnedArgs {
-        let mut owned = OwnedArgs::default();
+        let mut owned = OwnedArgs {
+            buffer: Vec::with_capacity(parts.iter().map(|part| part.as_ref().len()).sum()),
+            ranges: Vec::with_capacity(parts.len()),
+        };
         for part in parts {
             owned.push(part.as_ref());
         }

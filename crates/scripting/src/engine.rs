@@ -323,12 +323,7 @@ impl Asked for Run<'_> {
 }
 
 /// What the script's functions ask.
-fn answer(
-    lua: &Lua,
-    run: &mut Run<'_>,
-    what: Ask,
-    args: MultiValue,
-) -> mlua::Result<MultiValue> {
+fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
     let value = match what {
         Ask::Call => call(lua, run, &args, true)?,
         Ask::Pcall => call(lua, run, &args, false)?,

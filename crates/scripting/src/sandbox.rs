@@ -192,7 +192,11 @@ fn install_glue(
         original(globals, "tostring")?,
         Value::Function(type_error),
     ]);
-    let parts: [Function; 9] = chunk.call::<Variadic<Function>>(arguments)?.to_vec().try_into().map_err(|_| mlua::Error::runtime("glue"))?;
+    let parts: [Function; 9] = chunk
+        .call::<Variadic<Function>>(arguments)?
+        .to_vec()
+        .try_into()
+        .map_err(|_| mlua::Error::runtime("glue"))?;
     let [pcall, xpcall, resume, gsub, sort, load, run, run_script, run_small] = parts;
     globals.raw_set("pcall", pcall)?;
     globals.raw_set("xpcall", xpcall)?;

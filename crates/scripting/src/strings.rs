@@ -66,8 +66,7 @@ fn find(lua: &Lua, args: MultiValue, is_find: bool) -> mlua::Result<MultiValue> 
     let mut go_on = current::tick;
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     loop {
-        let found =
-            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
+        let found = matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
         if let Some(end) = found {
             let mut out = Vec::new();
             let mut captures = matcher.captures(at, end);
@@ -126,9 +125,8 @@ fn matches_of(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::Function> {
         let mut go_on = current::tick;
         let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
         for start in at.saturating_sub(1)..=text.len() {
-            let found = matcher
-                .run(start, usize::from(anchored))
-                .map_err(|stop| stopped(lua, stop))?;
+            let found =
+                matcher.run(start, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
             if let Some(end) = found {
                 let mut out = vec![Value::Number((start + 1) as f64), Value::Number(end as f64)];
                 for capture in matcher.captures(start, end) {
@@ -164,8 +162,7 @@ fn gsub(lua: &Lua, args: MultiValue) -> mlua::Result<(mlua::LuaString, f64)> {
     let mut matcher = Matcher::new(&text, &pattern, &mut go_on);
     let (mut out, mut at, mut count) = (Vec::new(), 0, 0);
     while count < most {
-        let found =
-            matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
+        let found = matcher.run(at, usize::from(anchored)).map_err(|stop| stopped(lua, stop))?;
         if let Some(end) = found {
             count += 1;
             let captures = matcher.captures(at, end);
@@ -249,10 +246,7 @@ fn repeat(lua: &Lua, args: MultiValue) -> mlua::Result<mlua::LuaString> {
 }
 
 /// Puts our functions into `string`; returns the matches for `gsub` and `gsub` without functions.
-pub(crate) fn install(
-    lua: &Lua,
-    string: &Table,
-) -> mlua::Result<(mlua::Function, mlua::Function)> {
+pub(crate) fn install(lua: &Lua, string: &Table) -> mlua::Result<(mlua::Function, mlua::Function)> {
     let of =
         |is_find: bool| lua.create_function(move |lua, args: MultiValue| find(lua, args, is_find));
     string.raw_set("find", of(true)?)?;

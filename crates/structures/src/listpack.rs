@@ -13,6 +13,7 @@
 
 use crate::elem::Elem;
 use crate::pack::{PackBuf, PackFormat};
+use smallvec::SmallVec;
 use std::fmt;
 use stdx::parse_i64;
 
@@ -362,6 +363,14 @@ impl Listpack {
     /// Appends an element as stored elsewhere.
     pub fn push_elem(&mut self, elem: Elem<'_>) {
         self.insert_elem(self.end(), elem);
+    }
+
+    /// Appends several elements at once: the buffer grows once.
+    pub(crate) fn push_all<'a>(&mut self, elems: impl Iterator<Item = Elem<'a>>) {
+        let encoded: SmallVec<[Encoded<'a>; 12]> = elems.map(Encoded::new).collect();
+        let parts: SmallVec<[&[u8]; 36]> = encoded.iter().flat_map(Encoded::parts).collect();
+        self.0.splice(self.end(), 0, &parts);
+        self.change_count(0, encoded.len());
     }
 
     /// The element with index `i`, counted from 0.

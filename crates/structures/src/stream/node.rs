@@ -254,22 +254,19 @@ impl Node {
     pub(super) fn push(&mut self, key: StreamId, id: StreamId, pairs: &[&[u8]]) {
         let master = self.master();
         let same = self.has_fields(&master, pairs);
-        let pack = &mut self.0;
-        pack.push_elem(Elem::Int(if same { SAME_FIELDS } else { 0 }));
-        pack.push_elem(Elem::Int(id.ms.wrapping_sub(key.ms) as i64));
-        pack.push_elem(Elem::Int(id.seq.wrapping_sub(key.seq) as i64));
         let fields = pairs.len() / 2;
-        if !same {
-            pack.push_elem(Elem::Int(fields as i64));
-        }
-        for pair in pairs.chunks_exact(2) {
-            if !same {
-                pack.push_back(pair[0]);
-            }
-            pack.push_back(pair[1]);
-        }
         let elements = if same { fields + 3 } else { fields * 2 + 4 };
-        pack.push_elem(Elem::Int(elements as i64));
+        let head = [
+            if same { SAME_FIELDS } else { 0 },
+            id.ms.wrapping_sub(key.ms) as i64,
+            id.seq.wrapping_sub(key.seq) as i64,
+        ];
+        let count = (!same).then_some(fields as i64);
+        // With the node's own fields only the values are stored.
+        let texts = pairs.iter().enumerate().filter(|(at, _)| !same || at % 2 == 1);
+        let elems = head.into_iter().chain(count).map(Elem::Int);
+        let elems = elems.chain(texts.map(|(_, text)| Elem::Bytes(text)));
+        self.0.push_all(elems.chain([Elem::Int(elements as i64)]));
         self.0.replace_elem(HEADER, Elem::Int(master.count as i64 + 1));
     }
 

@@ -97,20 +97,24 @@ fn xadd(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
             rewritten = Some(trim.exact_args(args, stream));
         }
     }
-    if !matches!(new_id, NewId::Given(_)) {
-        let parts =
-            rewritten.get_or_insert_with(|| args.iter().map(<[u8]>::to_vec).collect::<Vec<_>>());
-        parts[index] = id.to_vec();
-    }
+    let given = matches!(new_id, NewId::Given(_));
     put_id(ctx.reply, id);
     ctx.keys.modified(EventClass::STREAM, "xadd", key);
     if trimmed > 0 {
         ctx.keys.notify(EventClass::STREAM, "xtrim", key);
     }
-    Ok(match rewritten {
-        Some(parts) => Effect::Replace(vec![OwnedArgs::from_parts(&parts)]),
-        None => Effect::Verbatim,
-    })
+    if given && rewritten.is_none() {
+        return Ok(Effect::Verbatim);
+    }
+    let id = id.to_vec();
+    let mut parts: Vec<&[u8]> = match &rewritten {
+        Some(parts) => parts.iter().map(Vec::as_slice).collect(),
+        None => args.iter().collect(),
+    };
+    if !given {
+        parts[index] = &id;
+    }
+    Ok(Effect::Replace(vec![OwnedArgs::from_parts(&parts)]))
 }
 
 /// XLEN key
