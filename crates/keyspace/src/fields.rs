@@ -15,6 +15,11 @@ use crate::stripe::{Keyspace, StripeData};
 use structures::hash::hash_bytes;
 use structures::{Entry, ExpireIndex, Hash, ValueRef};
 
+/// Hashes with more fields than this wait for a running snapshot.
+const PATIENT_LEN: usize = 1024;
+/// Until they are looked at again.
+const PATIENCE_MS: i64 = 250;
+
 /// Fields that the cycle removed from one hash.
 pub struct ExpiredFields {
     /// Index of the database.
@@ -95,6 +100,26 @@ impl DbStripe {
             }
         });
         keys
+    }
+
+    /// A big hash that a snapshot has not reached yet is left alone for a while: its old state would be
+    /// handed over whole, and nobody sees what is due anyway. True if this is one.
+    fn postpone(&mut self, hash: u64, key: &[u8], now: i64) -> bool {
+        let Some(position) = self.pass else { return false };
+        let DbStripe { table, fields, .. } = self;
+        let Some(entry) = table.get_mut(hash, key) else { return false };
+        if position.reached(hash) || entry.mark() {
+            return false;
+        }
+        let Some(value) = entry.hash_mut().filter(|value| value.len() > PATIENT_LEN) else {
+            return false;
+        };
+        if value.note().is_none_or(|noted| noted <= now) {
+            let later = now.saturating_add(PATIENCE_MS);
+            value.set_note(Some(later));
+            fields.insert(later, hash);
+        }
+        true
     }
 
     /// Rebuilds the index when most of its notes are stale.
@@ -181,6 +206,9 @@ impl StripeData {
     ) -> usize {
         let StripeData { dbs, pass, .. } = self;
         let stripe = &mut dbs[db];
+        if pass.is_some() && stripe.postpone(hash, &key, now) {
+            return 0;
+        }
         let due = match stripe.get(hash, &key).map(Entry::value) {
             Some(ValueRef::Hash(value)) => value.may_have_due(now),
             _ => false,

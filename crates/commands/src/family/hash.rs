@@ -86,3 +86,5 @@ fn set_computed(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_tests;
