@@ -214,11 +214,8 @@ impl StripeData {
             _ => false,
         };
         // A running snapshot gets the old state only if something changes.
-        let entry = if due {
-            stripe.get_write(hash, &key, pass)
-        } else {
-            stripe.get_touch(hash, &key)
-        };
+        let entry =
+            if due { stripe.get_write(hash, &key, pass) } else { stripe.get_touch(hash, &key) };
         let Some(value) = entry.and_then(Entry::hash_mut) else { return 0 };
         let mut fields = Vec::new();
         value.take_due(now, max, &mut fields);

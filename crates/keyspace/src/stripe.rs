@@ -376,13 +376,7 @@ impl Keyspace {
             .map(|_| CachePadded::new(Mutex::new(StripeData::new(databases))))
             .collect();
         let flag = || AtomicBool::new(false);
-        Keyspace {
-            stripes,
-            by,
-            databases,
-            notes_changes: flag(),
-            pass_has_timed_fields: flag(),
-        }
+        Keyspace { stripes, by, databases, notes_changes: flag(), pass_has_timed_fields: flag() }
     }
 
     /// From now on [`crate::Changes::modified`] names the keys that change, or does so no more. A

@@ -103,7 +103,9 @@ fn who_asks_for_a_field_removes_it_once_it_is_due() {
     let changes = k.finish();
     let names: Vec<_> = changes.events.iter().map(|event| event.name).collect();
     assert_eq!(names, ["hexpired"]);
-    assert!(matches!(&changes.implied[..], [Change::ExpiredFields { fields, .. }] if fields.len() == 1));
+    assert!(
+        matches!(&changes.implied[..], [Change::ExpiredFields { fields, .. }] if fields.len() == 1)
+    );
     let mut k = keys(&space, 3000, ExpireRule::Remove);
     k.expire_fields(b"h", [&b"g"[..], b"h"]);
     assert!(k.peek(b"h").is_none());
@@ -127,7 +129,10 @@ fn a_big_hash_waits_for_the_snapshot() {
     assert!(space.pass_has_timed_fields());
     let removed = cycle(&space, 5000, 100);
     assert_eq!(removed.len(), 5);
-    assert_eq!((timed(&space), space.hold(StripeMask::of(0)).stripe(0).has_due_fields(5200)), (1, false));
+    assert_eq!(
+        (timed(&space), space.hold(StripeMask::of(0)).stripe(0).has_due_fields(5200)),
+        (1, false)
+    );
     let (mut out, mut keys_done) = (Vec::new(), 0);
     while space.hold(StripeMask::of(0)).stripe(0).pass_step(1000, &mut out, &mut keys_done)
         == crate::PassProgress::More

@@ -13,7 +13,8 @@
 use std::io::Read;
 
 use structures::{
-    Corrupt, Elem, FIELD_TIME_MAX, Hash, Intset, Limits, List, ListNodeOwned, Listpack, Set, Value, ZAdd, Zset,
+    Corrupt, Elem, FIELD_TIME_MAX, Hash, Intset, Limits, List, ListNodeOwned, Listpack, Set, Value,
+    ZAdd, Zset,
 };
 
 use super::codes::*;

@@ -5,8 +5,8 @@ use persistence::rdb::{
     Access, DecodeOptions, EncodeOptions, Event, Loaded, RdbReader, RdbStream, ReadOptions,
     version_for,
 };
-use stdx::Prng;
 use std::collections::BTreeMap;
+use stdx::Prng;
 use structures::{Hash, Limits, Value, ValueRef};
 
 use crate::old::{file, listpack, record, string};
@@ -45,7 +45,8 @@ fn expected() -> Fields {
     let field = |name: &str, value: &str, time| {
         (name.as_bytes().to_vec(), (value.as_bytes().to_vec(), time))
     };
-    [field("f", "v", None), field("g", "w", Some(FIRST)), field("h", "x", Some(FIRST + 1000))].into()
+    [field("f", "v", None), field("g", "w", Some(FIRST)), field("h", "x", Some(FIRST + 1000))]
+        .into()
 }
 
 #[test]

@@ -38,8 +38,7 @@ use stdx::{MonoMs, Prng};
 
 pub use api::{
     JobId, MasterInput, MasterOptions, MasterOutput, OutputLimit, RDB_CAPA, RdbFilter, SyncStats,
-    Transport,
-    Upstream,
+    Transport, Upstream,
 };
 
 use crate::event::{ConnId, LogLine, format_addr};

@@ -8,9 +8,7 @@ use resp::Args;
 use stdx::{MonoMs, parse_i64};
 
 use super::cron::CRON_PERIOD_MS;
-use super::{
-    Conn, Job, JobId, MasterOutput, MasterSide, State, Streaming, Transport, Upstream,
-};
+use super::{Conn, Job, JobId, MasterOutput, MasterSide, State, Streaming, Transport, Upstream};
 use crate::event::{ConnId, printable};
 use crate::log::{PartialRefusal, SnapshotMark};
 

@@ -146,7 +146,8 @@ mod tests {
             }
             let mut timed = hash.clone();
             timed.set_time(b"a", Some(1 << 40));
-            let timed_encoding = if hash_encoding == "listpack" { "listpackex" } else { hash_encoding };
+            let timed_encoding =
+                if hash_encoding == "listpack" { "listpackex" } else { hash_encoding };
             check(Value::Hash(Box::new(timed)), timed_encoding);
             check(Value::Hash(Box::new(hash)), hash_encoding);
             check(Value::Zset(Box::new(zset)), zset_encoding);

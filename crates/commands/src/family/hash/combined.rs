@@ -243,11 +243,7 @@ fn hsetex(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
 }
 
 /// The times that HSETEX gives to fields that it has just set, and its effect.
-fn set_ex_times(
-    ctx: &mut Ctx<'_, '_>,
-    key: &[u8],
-    options: &SetOptions<'_>,
-) -> CommandResult {
+fn set_ex_times(ctx: &mut Ctx<'_, '_>, key: &[u8], options: &SetOptions<'_>) -> CommandResult {
     let mut set = OwnedArgs::from_parts(&[b"HSET", key]);
     options.pairs.iter().for_each(|arg| set.push(arg));
     let fields: Vec<&[u8]> = options.fields().collect();

@@ -21,8 +21,7 @@ const FIELDS_MISSING: CommandError =
     CommandError::new("ERR Mandatory argument FIELDS is missing or not at the right position");
 const NOT_AS_MANY: CommandError =
     CommandError::new("ERR The `numfields` parameter must match the number of arguments");
-const NO_COUNT: CommandError =
-    CommandError::new("ERR Number of fields must be a positive integer");
+const NO_COUNT: CommandError = CommandError::new("ERR Number of fields must be a positive integer");
 const NO_COUNT_EXPIRE: CommandError =
     CommandError::new("ERR Parameter `numFields` should be greater than 0");
 
@@ -152,13 +151,8 @@ pub(super) fn fields_at<'a>(args: &Args<'a>, from: usize) -> Result<Args<'a>, Co
 /// The command by which times of fields go on the log.
 pub(super) fn expire_command(key: &[u8], time: i64, fields: &[&[u8]]) -> OwnedArgs {
     let (time, count) = (time.to_string(), fields.len().to_string());
-    let mut command = OwnedArgs::from_parts(&[
-        b"HPEXPIREAT",
-        key,
-        time.as_bytes(),
-        b"FIELDS",
-        count.as_bytes(),
-    ]);
+    let mut command =
+        OwnedArgs::from_parts(&[b"HPEXPIREAT", key, time.as_bytes(), b"FIELDS", count.as_bytes()]);
     fields.iter().for_each(|field| command.push(field));
     command
 }

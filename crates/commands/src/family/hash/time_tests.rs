@@ -56,10 +56,8 @@ fn arguments_are_checked_in_order() {
     for name in ["HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT"] {
         let invalid =
             format!("-ERR invalid expire time in '{}' command", name.to_ascii_lowercase());
-        let arity = format!(
-            "-ERR wrong number of arguments for '{}' command",
-            name.to_ascii_lowercase()
-        );
+        let arity =
+            format!("-ERR wrong number of arguments for '{}' command", name.to_ascii_lowercase());
         let check = |kit: &mut Kit, rest: &str, expected: &str| {
             kit.check(&[(&format!("{name} {rest}"), expected)]);
         };
@@ -121,7 +119,10 @@ fn arguments_are_checked_in_order() {
         ("HSETEX h PX 5 FNX EXAT", one_time),
         ("HSETEX h FNX x x EX", "-ERR unknown argument: x"),
         ("HSETEX h EX -1 FIELDS 1 a b", NEGATIVE),
-        ("HSETEX h EXAT 70368744177664 FIELDS 1 a b", "-ERR invalid expire time in 'hsetex' command"),
+        (
+            "HSETEX h EXAT 70368744177664 FIELDS 1 a b",
+            "-ERR invalid expire time in 'hsetex' command",
+        ),
         ("HGETALL h", "*2 $1 a $1 1"),
     ]);
 }
@@ -245,13 +246,16 @@ fn effects_carry_absolute_times() {
         ("HGETEX h PX 50 FIELDS 2 a none", &format!("HPEXPIREAT h {} FIELDS 1 a", at(50))),
         ("HGETEX h PX 0 FIELDS 2 b none", "HDEL h b"),
         ("HINCRBY h a 1", "HINCRBY h a 1"),
-        (
-            "HINCRBYFLOAT h a 1.5",
-            &format!("HSET h a 3.5; HPEXPIREAT h {} FIELDS 1 a", at(50)),
-        ),
+        ("HINCRBYFLOAT h a 1.5", &format!("HSET h a 3.5; HPEXPIREAT h {} FIELDS 1 a", at(50))),
         ("HINCRBYFLOAT h c 1", "HSET h c 4"),
-        ("HSETEX h KEEPTTL FIELDS 2 a 1 c 1", &format!("HSET h a 1 c 1; HPEXPIREAT h {} FIELDS 1 a", at(50))),
-        ("HSETEX h EX 5 FIELDS 1 d 1", &format!("HSET h d 1; HPEXPIREAT h {} FIELDS 1 d", at(5000))),
+        (
+            "HSETEX h KEEPTTL FIELDS 2 a 1 c 1",
+            &format!("HSET h a 1 c 1; HPEXPIREAT h {} FIELDS 1 a", at(50)),
+        ),
+        (
+            "HSETEX h EX 5 FIELDS 1 d 1",
+            &format!("HSET h d 1; HPEXPIREAT h {} FIELDS 1 d", at(5000)),
+        ),
         ("HSETEX h FIELDS 1 d 1", "HSET h d 1"),
         ("HSETEX h FNX FIELDS 1 d 1", ""),
         ("HSETEX h PX 0 FIELDS 2 d 1 e 1", "HDEL h d e"),
@@ -259,9 +263,10 @@ fn effects_carry_absolute_times() {
         ("HGETDEL h FIELDS 1 c", ""),
         ("HPEXPIREAT h 1 FIELDS 2 a none", "HDEL h a"),
     ]);
-    kit.check_effects(&[
-        ("HSETEX h PX 50 FIELDS 3 a 1 b 2 c 3", &format!("HSET h a 1 b 2 c 3; HPEXPIREAT h {} FIELDS 3 a b c", at(50))),
-    ]);
+    kit.check_effects(&[(
+        "HSETEX h PX 50 FIELDS 3 a 1 b 2 c 3",
+        &format!("HSET h a 1 b 2 c 3; HPEXPIREAT h {} FIELDS 3 a b c", at(50)),
+    )]);
     kit.advance(50);
     kit.check_effects(&[
         ("HGETALL h", ""),

@@ -50,7 +50,9 @@ impl<'a> Pattern<'a> {
         let now = keys.fields_now();
         match (keys.value(&key)?, field) {
             (ValueRef::Str(text), None) => Some(text.to_vec()),
-            (ValueRef::Hash(hash), Some(field)) => hash.get_at(field, now).map(|value| value.to_vec()),
+            (ValueRef::Hash(hash), Some(field)) => {
+                hash.get_at(field, now).map(|value| value.to_vec())
+            }
             _ => None,
         }
     }
