@@ -9,7 +9,7 @@
 
 use keyspace::Keys;
 use sha1::{Digest as _, Sha1};
-use structures::{Elem, Entry, ValueRef};
+use structures::{Elem, Entry, Hash, ValueRef};
 
 /// A sum of 160 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,12 +96,7 @@ fn add_value(digest: &mut Digest, entry: &Entry) {
             one.mix(score_text(score).as_bytes());
             digest.fold(&one.0);
         }),
-        ValueRef::Hash(hash) => hash.iter().for_each(|(field, value)| {
-            let mut one = Digest::default();
-            one.mix_elem(field);
-            one.mix_elem(value);
-            digest.fold(&one.0);
-        }),
+        ValueRef::Hash(hash) => add_hash(digest, hash),
         // Groups are not part of it.
         ValueRef::Stream(stream) => stream.iter().for_each(|item| {
             digest.mix(format!("{}.{}", item.id.ms, item.id.seq).as_bytes());
@@ -113,6 +108,20 @@ fn add_value(digest: &mut Digest, entry: &Entry) {
     }
     if entry.stamp().is_some() {
         digest.fold(b"!!expire!!");
+    }
+}
+
+/// Source: redis 7.4 `debug.c:xorObjectDigest` for fields with a time.
+fn add_hash(digest: &mut Digest, hash: &Hash) {
+    let mut fields = hash.iter();
+    while let Some((field, value, time)) = fields.next_timed() {
+        let mut one = Digest::default();
+        one.mix_elem(field);
+        one.mix_elem(value);
+        if time.is_some() {
+            one.fold(b"!!hexpire!!");
+        }
+        digest.fold(&one.0);
     }
 }
 

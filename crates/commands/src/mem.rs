@@ -56,7 +56,14 @@ fn sampled_set(set: &Set, samples: usize) -> usize {
 }
 
 fn sampled_hash(hash: &Hash, samples: usize) -> usize {
-    let sizes = hash.iter().take(samples).map(|(f, v)| element(&[f, v]) + TABLE_SHARE);
+    let (mut fields, mut left) = (hash.iter(), samples);
+    let sizes = std::iter::from_fn(|| {
+        left = left.checked_sub(1)?;
+        let (field, value, time) = fields.next_timed()?;
+        // The time, and its note in the index.
+        let time = if time.is_some() { 12 } else { 0 };
+        Some(element(&[field, value]) + time + TABLE_SHARE)
+    });
     extrapolate(sizes, hash.len())
 }
 

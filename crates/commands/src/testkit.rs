@@ -187,8 +187,14 @@ impl Kit {
 impl Outcome {
     fn new(args: &OwnedArgs, reply: Reply, effect: Effect, changes: Changes) -> Outcome {
         let mut commands: Vec<String> = Vec::new();
-        for Change::Expired { key, .. } in &changes.implied {
-            commands.push(format!("DEL {}", String::from_utf8_lossy(key)));
+        for change in &changes.implied {
+            commands.push(match change {
+                Change::Expired { key, .. } => format!("DEL {}", String::from_utf8_lossy(key)),
+                Change::ExpiredFields { key, fields, .. } => {
+                    let words = [&[b"HDEL".to_vec(), key.to_vec()][..], fields].concat();
+                    String::from_utf8_lossy(&words.join(&b' ')).into_owned()
+                }
+            });
         }
         let mut block = None;
         match effect {

@@ -52,7 +52,7 @@ pub struct KeyEvent {
     pub key: Box<[u8]>,
 }
 
-/// A key that the server removed by itself, to be put on the log before the command's own effect.
+/// A key or fields that the server removed by itself, to be put on the log before the command's own effect.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Removed because its time had come.
@@ -61,6 +61,15 @@ pub enum Change {
         db: usize,
         /// The key.
         key: Box<[u8]>,
+    },
+    /// Fields of a hash, removed because their time had come; the hash went with its last field.
+    ExpiredFields {
+        /// Index of the database.
+        db: usize,
+        /// The key.
+        key: Box<[u8]>,
+        /// The fields.
+        fields: Vec<Vec<u8>>,
     },
 }
 

@@ -3,9 +3,8 @@
 //! Every change of an entry goes through here, so that a running snapshot sees the old state first
 //! and the count of volatile keys stays right.
 
-use crate::expire::ExpireIndex;
 use crate::snapshot::{StripePass, TablePass};
-use structures::{Entry, Table};
+use structures::{Entry, ExpireIndex, Table};
 
 /// What happens to a key's expiry time when its value is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +34,10 @@ pub struct DbStripe {
     pub(crate) expires: ExpireIndex,
     /// Keys that have an expiry time.
     pub(crate) volatile: usize,
+    /// Notes of hashes whose fields have times; see `fields.rs`.
+    pub(crate) fields: ExpireIndex,
+    /// Hashes that have fields with a time.
+    pub(crate) timed_hashes: usize,
     pub(crate) pass: Option<TablePass>,
 }
 
@@ -102,7 +105,10 @@ impl DbStripe {
             self.volatile += 1;
             self.expires.insert(at, hash);
         }
-        self.table.insert_new(hash, entry)
+        let DbStripe { table, fields, timed_hashes, .. } = self;
+        let entry = table.insert_new(hash, entry);
+        DbStripe::note_new(entry, hash, fields, timed_hashes);
+        entry
     }
 
     /// Takes an entry out.
@@ -128,6 +134,7 @@ impl DbStripe {
         if entry.stamp().is_some() {
             self.volatile -= 1;
         }
+        self.forget_fields(entry);
     }
 
     /// Sets or clears the expiry time of an entry; true if the key is there.
@@ -174,7 +181,7 @@ impl DbStripe {
             return Stored::New;
         };
         let old = entry.stamp();
-        let stored = if entry.is_str() {
+        let mut stored = if entry.is_str() {
             entry.replace_str(value, true);
             Stored::Over
         } else {
@@ -193,6 +200,9 @@ impl DbStripe {
         if at != old {
             entry.set_stamp(at);
             self.note_stamp(hash, old, at);
+        }
+        if let Stored::Instead(collection) = &mut stored {
+            self.forget_fields(collection);
         }
         stored
     }
@@ -252,6 +262,6 @@ impl DbStripe {
 
     /// Bytes of the table and index, without the entries.
     pub fn overhead(&self) -> usize {
-        self.table.mem_usage() + self.expires.mem_usage()
+        self.table.mem_usage() + self.expires.mem_usage() + self.fields.mem_usage()
     }
 }

@@ -107,7 +107,7 @@ impl<'a> Keys<'a> {
     }
 
     #[inline]
-    fn locate(&mut self, key: &[u8]) -> (u64, &mut StripeData) {
+    pub(crate) fn locate(&mut self, key: &[u8]) -> (u64, &mut StripeData) {
         let hash = self.hash_of(key);
         (hash, self.held.of_key(hash, key))
     }
@@ -115,7 +115,7 @@ impl<'a> Keys<'a> {
     /// The key's hash, unless the key's time has come and it is not to be seen; then it is
     /// removed first if that is our task.
     #[inline]
-    fn in_time(&mut self, key: &[u8]) -> Option<u64> {
+    pub(crate) fn in_time(&mut self, key: &[u8]) -> Option<u64> {
         let (now, db) = (self.options.now.0, self.db);
         let (hash, stripe) = self.locate(key);
         let db = &stripe.dbs[db];

@@ -15,7 +15,7 @@ mod access;
 mod changes;
 mod db;
 mod evict;
-mod expire;
+mod fields;
 mod keys;
 mod snapshot;
 mod stripe;
@@ -24,10 +24,11 @@ pub use access::{MemoryPolicy, lru_clock};
 pub use changes::{Change, Changes, EventClass, KeyEvent};
 pub use db::{DbStripe, SetTtl};
 pub use evict::{Candidate, freed_by};
-pub use expire::ExpireIndex;
+pub use fields::ExpiredFields;
 pub use keys::{ExpireRule, KeyOptions, Keys, WrongType};
 pub use snapshot::{EncodeEntry, PassProgress};
 pub use stripe::{
     Held, Keyspace, KeyspaceStats, Place, STRIPES_MAX, StripeBy, StripeData, StripeMask, WatchFlag,
     key_hash_slot,
 };
+pub use structures::ExpireIndex;

@@ -100,6 +100,8 @@ pub struct KeyspaceStats {
     pub expired: u64,
     /// Keys removed for want of memory.
     pub evicted: u64,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: u64,
 }
 
 impl StripeData {
@@ -355,6 +357,8 @@ pub struct Keyspace {
     databases: usize,
     /// Somebody wants to know the names of all keys that change.
     notes_changes: AtomicBool,
+    /// The running snapshot, or the last one, has hashes whose fields have times.
+    pass_has_timed_fields: AtomicBool,
 }
 
 /// Tries before a worker lets the operating system wait for it. A stripe is held for well below a
@@ -371,7 +375,8 @@ impl Keyspace {
         let stripes = (0..stripes)
             .map(|_| CachePadded::new(Mutex::new(StripeData::new(databases))))
             .collect();
-        Keyspace { stripes, by, databases, notes_changes: AtomicBool::new(false) }
+        let flag = || AtomicBool::new(false);
+        Keyspace { stripes, by, databases, notes_changes: flag(), pass_has_timed_fields: flag() }
     }
 
     /// From now on [`crate::Changes::modified`] names the keys that change, or does so no more. A
@@ -514,9 +519,17 @@ impl Keyspace {
         if held.guards.iter().any(|stripe| stripe.pass.is_some()) {
             return false;
         }
+        let timed = held.guards.iter().any(|data| data.dbs.iter().any(|db| db.timed_hashes > 0));
+        self.pass_has_timed_fields.store(timed, Ordering::Relaxed);
         held.guards.iter_mut().for_each(|stripe| stripe.begin_pass(encode));
         at_start();
         true
+    }
+
+    /// True if the state that the last snapshot began with has hashes whose fields have times. For
+    /// whoever began it.
+    pub fn pass_has_timed_fields(&self) -> bool {
+        self.pass_has_timed_fields.load(Ordering::Relaxed)
     }
 
     /// Keys and keys with an expiry time in a database.
@@ -536,6 +549,7 @@ impl Keyspace {
             all.misses += one.misses;
             all.expired += one.expired;
             all.evicted += one.evicted;
+            all.expired_fields += one.expired_fields;
         }
         all
     }

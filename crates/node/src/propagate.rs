@@ -5,7 +5,7 @@
 
 use crate::{Node, Worker};
 use commands::Effect;
-use keyspace::{Change, EventClass, KeyEvent};
+use keyspace::{Change, EventClass, ExpiredFields, KeyEvent};
 use replication::{AppendRecord, Part};
 use resp::{Args, encode_command, push_array_len, push_bulk};
 use smallvec::SmallVec;
@@ -34,6 +34,16 @@ impl Record {
     pub fn push_removal(&mut self, db: usize, key: &[u8], lazy: bool) {
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         self.push(Some(db as u32), |bytes| encode_command(bytes, &[name, key]));
+    }
+
+    /// Adds a removal of fields of a hash by the server itself.
+    pub fn push_fields_removal(&mut self, db: usize, key: &[u8], fields: &[Vec<u8>]) {
+        self.push(Some(db as u32), |bytes| {
+            push_array_len(bytes, fields.len() + 2);
+            push_bulk(bytes, b"HDEL");
+            push_bulk(bytes, key);
+            fields.iter().for_each(|field| push_bulk(bytes, field));
+        });
     }
 
     /// Adds a command as the client sent it.
@@ -71,8 +81,12 @@ impl Node {
     ) {
         let lazy = worker.settings.env.lazy_expire;
         for change in implied {
-            let Change::Expired { db, key } = change;
-            worker.record.push_removal(*db, key, lazy);
+            match change {
+                Change::Expired { db, key } => worker.record.push_removal(*db, key, lazy),
+                Change::ExpiredFields { db, key, fields } => {
+                    worker.record.push_fields_removal(*db, key, fields);
+                }
+            }
         }
         match effect {
             Effect::None | Effect::Block(_) => {}
@@ -95,6 +109,33 @@ impl Node {
         let lazy = self.settings.load().env.lazy_expire;
         for (db, entry) in removed {
             self.log_removal(*db, entry.key(), lazy, EventClass::EXPIRED, "expired");
+        }
+        self.wake_streams(usize::MAX);
+    }
+
+    /// Puts removals of fields by time on the log, and tells who wants to know of them. The stripe of
+    /// the keys is held.
+    pub fn log_expired_fields(&self, removed: &[ExpiredFields]) {
+        if removed.is_empty() {
+            return;
+        }
+        let notify = self.settings.load().notify;
+        for ExpiredFields { db, key, fields, emptied } in removed {
+            if self.records(false) {
+                let mut record = Record::default();
+                record.push_fields_removal(*db, key, fields);
+                self.log.append(&AppendRecord::new(&[Part::new(*db as u32, &record.bytes, 1)]));
+            }
+            self.key_went(key);
+            let event = |class, name| KeyEvent { class, name, db: *db, key: key.clone() };
+            let mut events = vec![event(EventClass::HASH, "hexpired")];
+            if emptied.is_some() {
+                events.push(event(EventClass::GENERIC, "del"));
+            }
+            events.retain(|event| notify & event.class.0 != 0);
+            if !events.is_empty() {
+                self.publish_events(notify, &events, 0, &mut Vec::new());
+            }
         }
         self.wake_streams(usize::MAX);
     }

@@ -1,7 +1,8 @@
 //! `DUMP` and `RESTORE` payloads: a type and a value (or functions libraries) and a footer of two
 //! bytes of RDB version and eight bytes of checksum over all before.
 //!
-//! Payloads are written with version 10 unless asked otherwise, so that Redis 7.0 takes them.
+//! Payloads are written with version 10 unless asked otherwise, so that Redis 7.0 takes them; those of
+//! hashes whose fields have times with version 12, since nothing earlier holds them.
 //!
 //! Source: redis 7.0 `cluster.c:createDumpPayload`, `verifyDumpPayload`, `restoreCommand`;
 //! `functions.c:functionDumpCommand`, `functionRestoreCommand`.
@@ -13,7 +14,7 @@ use structures::{Value, ValueRef};
 use crate::crc64::crc64;
 use crate::rdb::{
     DecodeOptions, Decoded, EncodeOptions, OP_FUNCTION_PRE_GA, OP_FUNCTION2, RdbError, Scratch,
-    Source, VERSION_READ_MAX, decode_value, encode_value, push_string,
+    Source, VERSION_READ_MAX, decode_value, encode_value, push_string, version_for,
 };
 
 /// Two bytes of version, eight of checksum.
@@ -43,7 +44,7 @@ impl std::error::Error for RestoreError {}
 pub fn dump_payload(value: ValueRef<'_>, options: &EncodeOptions) -> Vec<u8> {
     let mut out = Vec::new();
     encode_value(&mut out, value, options);
-    push_footer(&mut out, options.version);
+    push_footer(&mut out, options.version.max(version_for(value)));
     out
 }
 

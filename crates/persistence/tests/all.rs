@@ -18,3 +18,5 @@ mod round;
 mod server;
 #[path = "all/streams.rs"]
 mod streams;
+#[path = "all/timed.rs"]
+mod timed;

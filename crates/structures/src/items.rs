@@ -2,7 +2,7 @@
 //! of a hash with its value. Each is one allocation behind one pointer.
 //!
 //! Sizes: a set member takes 1 byte beside its text, a sorted set member 9 (its score), a field
-//! 3 beside field and value; texts of 255 bytes and more take an 8-byte length. The size of the
+//! 3 beside field and value, and 8 more if it expires; texts of 255 bytes and more take an 8-byte length. The size of the
 //! allocation is always the size class of what is in it, so nothing has to remember it.
 
 use crate::size::class_size;
@@ -178,17 +178,19 @@ impl<const PRE: usize> TableEntry for Member<PRE> {
     }
 }
 
-/// A field of a hash and its value.
+/// A field of a hash and its value, and perhaps a time.
 ///
 /// Invariant: the allocation begins with a flags byte. Short form: field length and value length
-/// in one byte each. With `FLAG_LONG`: 7 unused bytes and both lengths as `u64`. Then field and
-/// value. All of it is initialised, and its layout is `layout` of exactly this size. The other
-/// flag bits are free for a field's own expiry time.
+/// in one byte each. With `FLAG_LONG`: 7 unused bytes and both lengths as `u64`. Then, with
+/// `FLAG_TIMED`, the time as `i64`, not aligned; then field and value. All of it is initialised, and
+/// its layout is `layout` of exactly this size.
 pub(crate) struct Field(NonNull<u8>);
 
 const FLAG_LONG: u8 = 1;
+const FLAG_TIMED: u8 = 2;
 const SHORT_HEAD: usize = 3;
 const LONG_HEAD: usize = 24;
+const TIME: usize = 8;
 
 // SAFETY: plain bytes owned by this handle alone, without interior mutability.
 unsafe impl Send for Field {}
@@ -196,16 +198,22 @@ unsafe impl Send for Field {}
 unsafe impl Sync for Field {}
 
 impl Field {
-    fn head(field: usize, value: usize) -> usize {
-        if field <= LONG && value <= LONG { SHORT_HEAD } else { LONG_HEAD }
+    fn head(field: usize, value: usize, timed: bool) -> usize {
+        let lengths = if field <= LONG && value <= LONG { SHORT_HEAD } else { LONG_HEAD };
+        lengths + if timed { TIME } else { 0 }
     }
 
     /// A field with its value.
     pub(crate) fn new(field: &[u8], value: &[u8]) -> Field {
-        let head = Self::head(field.len(), value.len());
+        Field::with_time(field, value, None)
+    }
+
+    /// A field with its value and its time.
+    pub(crate) fn with_time(field: &[u8], value: &[u8], time: Option<i64>) -> Field {
+        let head = Self::head(field.len(), value.len(), time.is_some());
         let ptr = allocate(head + field.len() + value.len());
         let mut new = Field(ptr);
-        new.write_lengths(head, field.len(), value.len());
+        new.write_head(field.len(), value.len(), time);
         // SAFETY: field and value lie behind the head, within the allocation, without overlap.
         unsafe {
             let at = ptr.as_ptr().add(head);
@@ -215,15 +223,22 @@ impl Field {
         new
     }
 
-    fn write_lengths(&mut self, head: usize, field: usize, value: usize) {
+    /// Writes the head for these lengths and this time, which must have the allocation's size.
+    fn write_head(&mut self, field: usize, value: usize, time: Option<i64>) {
         let base = self.0.as_ptr();
-        // SAFETY: `head` bytes at the start belong to the head; the `u64`s are aligned to 8.
+        let head = Self::head(field, value, time.is_some());
+        let flags = if time.is_some() { FLAG_TIMED } else { 0 };
+        // SAFETY: `head` bytes at the start belong to the head; the `u64`s are aligned to 8, the
+        // time is written unaligned in the last 8 bytes of the head.
         unsafe {
-            if head == SHORT_HEAD {
-                *base.cast::<[u8; 3]>() = [0, field as u8, value as u8];
+            if field <= LONG && value <= LONG {
+                *base.cast::<[u8; 3]>() = [flags, field as u8, value as u8];
             } else {
                 *base.cast::<[u64; 3]>() =
-                    [u64::from(FLAG_LONG).to_le(), field as u64, value as u64];
+                    [u64::from(flags | FLAG_LONG).to_le(), field as u64, value as u64];
+            }
+            if let Some(time) = time {
+                ptr::write_unaligned(base.add(head - TIME).cast::<i64>(), time);
             }
         }
     }
@@ -231,16 +246,22 @@ impl Field {
     /// Length of head, field and value.
     #[inline]
     fn lengths(&self) -> (usize, usize, usize) {
-        let base = self.0.as_ptr();
-        // SAFETY: the head is initialised as the invariant says; the long head is aligned to 8.
-        unsafe {
-            let [flags, field, value] = *base.cast::<[u8; 3]>();
-            if flags & FLAG_LONG == 0 {
-                return (SHORT_HEAD, usize::from(field), usize::from(value));
-            }
-            let [_, field, value] = *base.cast::<[u64; 3]>();
-            (LONG_HEAD, field as usize, value as usize)
+        // SAFETY: the allocation begins with at least three initialised bytes (invariant).
+        let [flags, field, value] = unsafe { *self.0.as_ptr().cast::<[u8; 3]>() };
+        if flags == 0 {
+            return (SHORT_HEAD, usize::from(field), usize::from(value));
         }
+        self.rare_lengths(flags, field, value)
+    }
+
+    fn rare_lengths(&self, flags: u8, field: u8, value: u8) -> (usize, usize, usize) {
+        let time = if flags & FLAG_TIMED != 0 { TIME } else { 0 };
+        if flags & FLAG_LONG == 0 {
+            return (SHORT_HEAD + time, usize::from(field), usize::from(value));
+        }
+        // SAFETY: with this flag the head begins with three words, aligned to 8 (invariant).
+        let [_, field, value] = unsafe { *self.0.as_ptr().cast::<[u64; 3]>() };
+        (LONG_HEAD + time, field as usize, value as usize)
     }
 
     /// The field's name.
@@ -259,15 +280,40 @@ impl Field {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(head + field), value) }
     }
 
-    /// Changes the value; in place when the size class stays the same.
+    /// The field's time.
+    #[inline]
+    pub(crate) fn time(&self) -> Option<i64> {
+        // SAFETY: the allocation begins with the flags; with `FLAG_TIMED` the last 8 bytes of the
+        // head are the time (invariant).
+        unsafe {
+            if *self.0.as_ptr() & FLAG_TIMED == 0 {
+                return None;
+            }
+            let (head, ..) = self.lengths();
+            Some(ptr::read_unaligned(self.0.as_ptr().add(head - TIME).cast::<i64>()))
+        }
+    }
+
+    /// Sets or clears the time.
+    pub(crate) fn set_time(&mut self, time: Option<i64>) {
+        if self.time().is_some() == time.is_some() {
+            let (_, field, value) = self.lengths();
+            self.write_head(field, value, time);
+        } else {
+            *self = Field::with_time(self.field(), self.value(), time);
+        }
+    }
+
+    /// Changes the value; in place when the size class stays the same. The time stays.
     pub(crate) fn set_value(&mut self, value: &[u8]) {
         let (head, field, old) = self.lengths();
         let same_class = class_size(head + field + old) == class_size(head + field + value.len());
-        if Self::head(field, value.len()) != head || !same_class {
-            *self = Field::new(self.field(), value);
+        let time = self.time();
+        if Self::head(field, value.len(), time.is_some()) != head || !same_class {
+            *self = Field::with_time(self.field(), value, time);
             return;
         }
-        self.write_lengths(head, field, value.len());
+        self.write_head(field, value.len(), time);
         // SAFETY: the new value ends within the same size class, so within the allocation.
         unsafe {
             let at = self.0.as_ptr().add(head + field);
@@ -284,7 +330,7 @@ impl Field {
 
 impl Clone for Field {
     fn clone(&self) -> Field {
-        Field::new(self.field(), self.value())
+        Field::with_time(self.field(), self.value(), self.time())
     }
 }
 
@@ -341,5 +387,27 @@ mod tests {
             }
         }
         assert_eq!(Field::new(b"0123456789", b"0123456789").mem_usage(), 24);
+    }
+
+    #[test]
+    fn a_time_comes_goes_and_outlives_changes_of_the_value() {
+        for field_len in [0, 1, 10, 255, 256, 3000] {
+            let name = vec![b'f'; field_len];
+            let mut field = Field::new(&name, b"first");
+            assert_eq!(field.time(), None);
+            for (len, time) in [(5, 7), (0, -1), (6, i64::MAX), (300, 1), (3, i64::MIN), (255, 0)] {
+                let value = vec![len as u8; len];
+                field.set_value(&value);
+                field.set_time(Some(time));
+                assert_eq!((field.field(), field.value()), (&name[..], &value[..]));
+                assert_eq!((field.time(), field.clone().time()), (Some(time), Some(time)));
+                field.set_value(b"other");
+                assert_eq!((field.value(), field.time()), (&b"other"[..], Some(time)));
+                field.set_time(None);
+                assert_eq!((field.value(), field.time()), (&b"other"[..], None));
+                assert_eq!(field.mem_usage(), Field::new(&name, b"other").mem_usage());
+            }
+        }
+        assert_eq!(Field::with_time(b"0123456789", b"01", Some(1)).mem_usage(), 24);
     }
 }

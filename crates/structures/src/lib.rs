@@ -12,6 +12,7 @@
 //!   collections and the sorted set's tree are safe code.
 
 mod alloc;
+mod due;
 mod elem;
 mod entry;
 pub mod hash;
@@ -34,9 +35,10 @@ mod value;
 mod zset;
 
 pub use alloc::SmallSteps;
+pub use due::ExpireIndex;
 pub use elem::Elem;
 pub use entry::Entry;
-pub use hashobj::{Hash, HashIter};
+pub use hashobj::{FIELD_TIME_MAX, Hash, HashIter};
 pub use intset::{Intset, IntsetIter};
 pub use limits::Limits;
 pub use list::{List, ListIter, ListNode, ListNodeOwned};

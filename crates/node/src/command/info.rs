@@ -172,6 +172,8 @@ pub(crate) struct DbSums {
     pub(crate) index_bytes: u64,
     ttl_sum: u64,
     ttl_samples: u64,
+    /// Hashes that have fields with a time.
+    timed_hashes: u64,
 }
 
 /// Keys looked at per stripe and database for the mean time to live.
@@ -194,6 +196,7 @@ impl KeyspaceWalk {
         self.stats.misses += stats.misses;
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
+        self.stats.expired_fields += stats.expired_fields;
         self.pre_image_bytes += stripe.pre_image_bytes();
         let waits = stripe.has_waiters();
         for (index, sums) in self.dbs.iter_mut().enumerate() {
@@ -203,6 +206,7 @@ impl KeyspaceWalk {
             }
             sums.keys += db.len() as u64;
             sums.volatile += db.volatile() as u64;
+            sums.timed_hashes += db.timed_hashes() as u64;
             sums.table_bytes += db.table().mem_usage() as u64;
             sums.index_bytes += db.expires().mem_usage() as u64;
             if db.volatile() == 0 {
@@ -406,7 +410,10 @@ fn keyspace(w: &mut Writer<'_, '_, '_>) {
         let ttl = db.ttl_sum.checked_div(db.ttl_samples).unwrap_or(0);
         w.field(
             &format!("db{index}"),
-            format_args!("keys={},expires={},avg_ttl={ttl}", db.keys, db.volatile),
+            format_args!(
+                "keys={},expires={},avg_ttl={ttl},subexpiry={}",
+                db.keys, db.volatile, db.timed_hashes
+            ),
         );
     }
 }

@@ -121,7 +121,7 @@ fn info_count_and_list() {
     assert!(
         !names
             .iter()
-            .any(|name| name.as_str() == Some("sentinel") || name.as_str() == Some("hexpire"))
+            .any(|name| name.as_str() == Some("sentinel") || name.as_str() == Some("migrate"))
     );
     assert_eq!(
         kit.line("command info get"),

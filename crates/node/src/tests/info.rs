@@ -187,7 +187,7 @@ fn keys_by_database() {
     let text = kit.text("info keyspace");
     assert_eq!(
         text,
-        "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=100000\r\ndb3:keys=1,expires=0,avg_ttl=0\r\n"
+        "# Keyspace\r\ndb0:keys=2,expires=1,avg_ttl=100000,subexpiry=0\r\ndb3:keys=1,expires=0,avg_ttl=0,subexpiry=0\r\n"
     );
     kit.check(&[("multi", "+OK"), ("set d 1", "+QUEUED"), ("info keyspace", "+QUEUED")]);
     assert!(

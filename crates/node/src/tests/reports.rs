@@ -174,7 +174,7 @@ fn what_is_not_here() {
         ("cluster info", "-ERR This instance has cluster support disabled"),
         ("readonly", "-ERR This instance has cluster support disabled"),
         ("multi", "+OK"),
-        ("hexpire h 1 FIELDS 1 f", "-ERR HEXPIRE is not supported yet"),
+        ("migrate 127.0.0.1 1 k 0 5", "-ERR MIGRATE is not supported yet"),
         ("exec", "-EXECABORT Transaction discarded because of previous errors."),
         ("lolwut version abc", "-ERR value is not an integer or out of range"),
     ]);

@@ -4,14 +4,16 @@
 
 /// The version that is written unless a caller asks for another: what Redis 7.0 loads.
 pub const VERSION_DEFAULT: u32 = 10;
-/// The highest version that is written (sets as listpacks).
-pub const VERSION_WRITE_MAX: u32 = 11;
+/// The highest version that is written: the first that knows hashes whose fields have times.
+pub const VERSION_WRITE_MAX: u32 = 12;
 /// The highest version that is read.
 pub const VERSION_READ_MAX: u32 = 12;
 /// From this version on a checksum follows the end.
 pub(crate) const VERSION_CHECKSUM: u32 = 5;
 /// From this version on sets may be listpacks.
 pub(crate) const VERSION_SET_LISTPACK: u32 = 11;
+/// From this version on fields of hashes may have times.
+pub const VERSION_FIELD_TIMES: u32 = 12;
 /// From this version on streams say when a consumer was active.
 pub(crate) const VERSION_STREAM_3: u32 = 11;
 

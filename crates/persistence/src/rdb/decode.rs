@@ -13,7 +13,8 @@
 use std::io::Read;
 
 use structures::{
-    Corrupt, Elem, Hash, Intset, Limits, List, ListNodeOwned, Listpack, Set, Value, ZAdd, Zset,
+    Corrupt, Elem, FIELD_TIME_MAX, Hash, Intset, Limits, List, ListNodeOwned, Listpack, Set, Value,
+    ZAdd, Zset,
 };
 
 use super::codes::*;
@@ -140,6 +141,8 @@ impl<R: Read> Decoder<'_, R> {
             TYPE_HASH_ZIPMAP => self.hash_zipmap(),
             TYPE_HASH_ZIPLIST => self.hash_ziplist(),
             TYPE_HASH_LISTPACK => self.hash_listpack(),
+            TYPE_HASH_METADATA | TYPE_HASH_METADATA_PRE_GA => self.hash_metadata(),
+            TYPE_HASH_LISTPACK_EX | TYPE_HASH_LISTPACK_EX_PRE_GA => self.hash_listpack_ex(),
             TYPE_ZSET | TYPE_ZSET_2 => self.zset_plain(),
             TYPE_ZSET_ZIPLIST => self.zset_ziplist(),
             TYPE_ZSET_LISTPACK => self.zset_listpack(),
@@ -335,6 +338,43 @@ impl<R: Read> Decoder<'_, R> {
         Ok(finish_hash(hash))
     }
 
+    /// A hash whose fields have times, element by element. The form of the release candidates has
+    /// whole times, the released one counts them from a first time and from 1. None is 0.
+    fn hash_metadata(&mut self) -> Result<Option<Value>, RdbError> {
+        let released = self.code == TYPE_HASH_METADATA;
+        let base = if released { u64::from_le_bytes(self.src.array()?) } else { 1 };
+        let count = self.src.length()?;
+        let mut hash = Hash::new();
+        for _ in 0..count {
+            let at = self.src.offset();
+            let time = match self.src.length()? {
+                0 => None,
+                time => Some(field_time(at, base.checked_add(time - 1))?),
+            };
+            self.scratch.second.clear();
+            self.src.string_into(&mut self.scratch.second)?;
+            let value = self.src.string(&mut self.scratch.first)?;
+            if !hash.set(&self.scratch.second, value, &self.options.limits) {
+                return Err(self.duplicate());
+            }
+            if time.is_some() {
+                hash.set_time(&self.scratch.second, time);
+            }
+        }
+        Ok(finish_hash(hash))
+    }
+
+    /// A small hash whose fields have times. The first time that may stand before it is a hint, and
+    /// may be stale.
+    fn hash_listpack_ex(&mut self) -> Result<Option<Value>, RdbError> {
+        if self.code == TYPE_HASH_LISTPACK_EX {
+            let _: [u8; 8] = self.src.array()?;
+        }
+        let (at, pack) = self.listpack()?;
+        let hash = Hash::from_timed_listpack(pack, self.limits());
+        Ok(finish_hash(hash.map_err(|error| corrupt(at, error))?))
+    }
+
     // Sorted sets.
 
     fn zset_plain(&mut self) -> Result<Option<Value>, RdbError> {
@@ -413,6 +453,13 @@ impl<R: Read> Decoder<'_, R> {
         }
         Ok(())
     }
+}
+
+/// A time that a field can have.
+fn field_time(at: u64, time: Option<u64>) -> Result<i64, RdbError> {
+    time.and_then(|time| i64::try_from(time).ok())
+        .filter(|time| (1..=FIELD_TIME_MAX).contains(time))
+        .ok_or_else(|| RdbError::malformed(at, "a field's time", "one out of range"))
 }
 
 fn score_of(score: Elem<'_>) -> Result<f64, ElementError> {

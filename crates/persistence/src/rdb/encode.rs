@@ -7,7 +7,9 @@
 //!
 //! Forms: what is packed in memory is written packed, the rest element by element. Version 10, the
 //! default, has no packed set, so that one is written element by element too; everything written
-//! for version 10 loads in Redis 7.0.
+//! for version 10 loads in Redis 7.0. Hashes whose fields have times are the exception: no form before
+//! version 12 holds them, so they are written in that form whatever version is asked for, and whoever
+//! writes the header or footer has to say so ([`version_for`]).
 //!
 //! Source: redis 7.0 `rdb.c:rdbSaveObject`, `rdbSaveRawString`, `rdbSaveKeyValuePair`.
 
@@ -22,7 +24,7 @@ use crate::lzf;
 /// How keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Format version that the bytes are for: 10 (loads in Redis 7.0) or 11.
+    /// Format version that the bytes are for: 10 (loads in Redis 7.0) to 12.
     pub version: u32,
     /// Compress strings where that saves at least four bytes (`rdbcompression`).
     pub compress: bool,
@@ -130,11 +132,27 @@ fn type_code(value: ValueRef<'_>, options: &EncodeOptions) -> u8 {
             SetRepr::Listpack(_) if options.version >= VERSION_SET_LISTPACK => TYPE_SET_LISTPACK,
             _ => TYPE_SET,
         },
-        ValueRef::Hash(hash) if hash.as_listpack().is_some() => TYPE_HASH_LISTPACK,
-        ValueRef::Hash(_) => TYPE_HASH,
+        ValueRef::Hash(hash) => hash_type(hash),
         ValueRef::Zset(zset) if zset.as_listpack().is_some() => TYPE_ZSET_LISTPACK,
         ValueRef::Zset(_) => TYPE_ZSET_2,
         ValueRef::Stream(_) => stream_type(options),
+    }
+}
+
+fn hash_type(hash: &Hash) -> u8 {
+    match (hash.has_times(), hash.encoding()) {
+        (false, "hashtable") => TYPE_HASH,
+        (false, _) => TYPE_HASH_LISTPACK,
+        (true, "hashtable") => TYPE_HASH_METADATA,
+        (true, _) => TYPE_HASH_LISTPACK_EX,
+    }
+}
+
+/// The lowest version that has a form for this value.
+pub fn version_for(value: ValueRef<'_>) -> u32 {
+    match value {
+        ValueRef::Hash(hash) if hash.has_times() => VERSION_FIELD_TIMES,
+        _ => VERSION_DEFAULT,
     }
 }
 
@@ -209,12 +227,41 @@ fn put_set<S: Sink>(out: &mut S, set: &Set, options: &EncodeOptions) -> Result<(
 }
 
 fn put_hash<S: Sink>(out: &mut S, hash: &Hash, compress: bool) -> Result<(), S::Error> {
+    if hash.has_times() {
+        return put_timed_hash(out, hash, compress);
+    }
     if let Some(pack) = hash.as_listpack() {
+        push_string(out.bytes(), pack.as_bytes(), compress);
+        return out.relieve();
+    }
+    if let Some(pack) = hash.to_plain_listpack() {
         push_string(out.bytes(), pack.as_bytes(), compress);
         return out.relieve();
     }
     push_length(out.bytes(), hash.len() as u64);
     for (field, value) in hash.iter() {
+        push_elem(out.bytes(), field, compress);
+        push_elem(out.bytes(), value, compress);
+        out.relieve()?;
+    }
+    Ok(())
+}
+
+/// A hash whose fields have times: first a time that no field is due before. Source: redis 7.4
+/// `rdb.c:rdbSaveObject`.
+fn put_timed_hash<S: Sink>(out: &mut S, hash: &Hash, compress: bool) -> Result<(), S::Error> {
+    let first = hash.next_due().unwrap_or(0).max(0);
+    out.bytes().extend_from_slice(&first.to_le_bytes());
+    if let Some(pack) = hash.as_timed_listpack() {
+        push_string(out.bytes(), pack.as_bytes(), compress);
+        return out.relieve();
+    }
+    push_length(out.bytes(), hash.len() as u64);
+    let mut fields = hash.iter();
+    while let Some((field, value, time)) = fields.next_timed() {
+        // Counted from the first time, and from 1; 0 is none.
+        let time = time.map_or(0, |time| time.abs_diff(first).saturating_add(1));
+        push_length(out.bytes(), time);
         push_elem(out.bytes(), field, compress);
         push_elem(out.bytes(), value, compress);
         out.relieve()?;

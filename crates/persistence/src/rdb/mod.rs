@@ -1,4 +1,4 @@
-//! The RDB format: versions 1 to 12 are read, 10 and 11 written.
+//! The RDB format: versions 1 to 12 are read, 10 to 12 written.
 //!
 //! Source: the project's fact sheet on RDB, verified against redis-server 7.0.15.
 
@@ -13,9 +13,11 @@ mod stream_value;
 mod ziplist;
 mod zipmap;
 
-pub use codes::{VERSION_DEFAULT, VERSION_READ_MAX, VERSION_WRITE_MAX, type_name};
+pub use codes::{
+    VERSION_DEFAULT, VERSION_FIELD_TIMES, VERSION_READ_MAX, VERSION_WRITE_MAX, type_name,
+};
 pub use decode::{DecodeOptions, Loaded};
-pub use encode::{Access, EncodeOptions, encode_key_record};
+pub use encode::{Access, EncodeOptions, encode_key_record, version_for};
 pub use error::{RdbError, RdbErrorKind};
 pub use reader::{Event, KeyRecord, RdbReader, ReadOptions};
 pub use stream::{RdbStream, RdbSummary};

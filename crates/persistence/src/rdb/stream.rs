@@ -42,7 +42,7 @@ impl<W: Write> RdbStream<W> {
     pub fn new(output: W, options: EncodeOptions, checksum: bool) -> RdbStream<W> {
         assert!(
             (VERSION_DEFAULT..=VERSION_WRITE_MAX).contains(&options.version),
-            "only versions 10 and 11 are written"
+            "only versions 10 to 12 are written"
         );
         let mut buf = Vec::with_capacity(BUFFER + BUFFER / 4);
         buf.extend_from_slice(MAGIC);

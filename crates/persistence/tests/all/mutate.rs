@@ -21,6 +21,9 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut all = vec![
         file(12, &packed(16, listpack(&["field", "1", "g", "text"]))),
         file(12, &packed(17, listpack(&["a", "1", "b", "2", "c", "inf"]))),
+        file(12, &packed(23, listpack(&["a", "1", "1900000000000", "f", "v", "0"]))),
+        file(12, &record(24, "k", crate::timed::METADATA)),
+        file(12, &record(22, "k", b"\x02\x05\x01a\x01b\x00\x01f\x01v")),
         file(12, &packed(20, listpack(&["a", "1", "b", "77", "c", "xyz"]))),
         file(9, &packed(10, ziplist(&["a", "1", "-500", "77", "100000", "xyz"]))),
         file(9, &packed(12, ziplist(&["a", "1", "b", "2.5"]))),
@@ -122,6 +125,9 @@ fn use_value(value: &mut Value, options: &DecodeOptions) {
             set.remove(b"a");
         }
         Value::Hash(hash) => {
+            let mut taken = Vec::new();
+            hash.take_due(i64::MAX, 2, &mut taken);
+            hash.set_time(b"f", Some(5));
             hash.set(b"new", b"value", &options.limits);
             hash.remove(b"a");
         }

@@ -35,6 +35,9 @@ const EXPIRE_STEP: usize = 64;
 /// Longest time that expiry takes of one round.
 const EXPIRE_BUDGET: Duration = Duration::from_millis(6);
 
+/// The same for fields of hashes.
+const EXPIRE_FIELDS_BUDGET: Duration = Duration::from_millis(3);
+
 /// Runs until the process ends.
 pub fn run(shared: &Arc<Shared>, tools: &Tools) {
     let node = &*shared.node;
@@ -50,6 +53,7 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
             && !node.persistence.loading.load(Relaxed)
         {
             expire(node);
+            expire_fields(node, round as usize);
         }
         if node.settings.load().config.maxmemory > 0 {
             node.check_memory();
@@ -87,6 +91,37 @@ fn expire(node: &Node) {
             node.end_waits_of_removed(&removed);
             node.host.free(removed.drain(..).map(|(_, entry)| entry).collect(), Vec::new());
             if begun.elapsed() > EXPIRE_BUDGET {
+                return;
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+}
+
+/// Removes fields of hashes whose time has come, beginning with another stripe each time.
+fn expire_fields(node: &Node, round: usize) {
+    let now = node.host.now().unix();
+    if node.paused(now, true) {
+        return;
+    }
+    let begun = Instant::now();
+    let stripes = node.keyspace.stripes();
+    let mut removed = Vec::new();
+    for stripe in (0..stripes).map(|offset| (round + offset) % stripes) {
+        loop {
+            let mut held = node.keyspace.hold(StripeMask(1 << stripe));
+            let data = held.stripe(stripe);
+            if !data.has_due_fields(now.0) {
+                break;
+            }
+            let more = data.expire_fields_step(now.0, EXPIRE_STEP, &mut removed);
+            // As with keys: on the log before anybody else can touch the hashes.
+            node.log_expired_fields(&removed);
+            drop(held);
+            removed.clear();
+            if begun.elapsed() > EXPIRE_FIELDS_BUDGET {
                 return;
             }
             if !more {

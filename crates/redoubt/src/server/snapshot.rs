@@ -9,7 +9,9 @@ use crate::io::worker::Shared;
 use crate::log::{NOTICE, VERBOSE, WARNING};
 use keyspace::{EncodeEntry, PassProgress, StripeMask};
 use node::Node;
-use persistence::rdb::{Access, EncodeOptions, RdbStream, encode_key_record};
+use persistence::rdb::{
+    Access, EncodeOptions, RdbStream, VERSION_DEFAULT, VERSION_FIELD_TIMES, encode_key_record,
+};
 use replication::{ConnId, JobId, MasterInput, RdbFilter, SnapshotMark, Transport};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -176,11 +178,6 @@ fn write_rdb<W: Write>(
     let settings = node.settings.load_full();
     let compress = settings.config.rdbcompression;
     let encode: EncodeEntry = if compress { encode_compressed } else { encode_plain };
-    let mut stream = RdbStream::new(
-        output,
-        EncodeOptions { version: 10, compress },
-        settings.config.rdbchecksum,
-    );
     let mut mark = None;
     let mut functions = Vec::new();
     let begun = node.keyspace.begin_pass(encode, || {
@@ -190,6 +187,16 @@ fn write_rdb<W: Write>(
         }
     });
     assert!(begun, "one thread makes all passes");
+    let timed = node.keyspace.pass_has_timed_fields();
+    if timed && filter.no_field_times && !filter.exclude_data {
+        // One came since `refusal` looked.
+        abandon(node);
+        return Err(io::Error::other("fields of a hash have got times"));
+    }
+    // The lowest version that holds the data; the records are the same in all.
+    let version = if timed { VERSION_FIELD_TIMES } else { VERSION_DEFAULT };
+    let options = EncodeOptions { version, compress };
+    let mut stream = RdbStream::new(output, options, settings.config.rdbchecksum);
     let mark = mark.expect("the mark is taken when the pass begins");
     let (ids, offset, stream_db) = (mark.ids, mark.offset, mark.stream_db);
     started(mark);
@@ -392,6 +399,12 @@ fn for_replicas(
     aborted: &Aborted,
 ) {
     let node = &*shared.node;
+    if let Some(why) = refusal(node, filter, conns) {
+        crate::log::write(WARNING, &why);
+        let ended = MasterInput::SnapshotEnded { job, length: None };
+        node.master_input(node.host.now().mono(), ended, None);
+        return;
+    }
     let patience = Duration::from_secs(u64::from(node.settings.load().config.repl_timeout.max(1)));
     let queues: Vec<_> =
         conns.iter().map(|conn| (*conn, shared.queues.open(job, conn.0))).collect();
@@ -430,6 +443,25 @@ fn for_replicas(
             node.master_input(now(), MasterInput::SnapshotEnded { job, length: None }, None);
         }
     }
+}
+
+/// Why these replicas can't get the data set: no form that they read holds some key.
+fn refusal(node: &Node, filter: RdbFilter, conns: &[ConnId]) -> Option<String> {
+    if !filter.no_field_times || filter.exclude_data {
+        return None;
+    }
+    let (db, key) = node.keyspace.key_with_timed_fields()?;
+    let peers: Vec<String> = conns
+        .iter()
+        .filter_map(|conn| node.clients.get(conn.0))
+        .map(|client| client.addr.to_string())
+        .collect();
+    Some(format!(
+        "Full sync with replica {} refused: fields of key '{}' in DB {db} have expiry times, which need RDB version {VERSION_FIELD_TIMES}, and the replica did not announce that it reads it (REPLCONF capa {})",
+        peers.join(", "),
+        key.escape_ascii(),
+        replication::RDB_CAPA,
+    ))
 }
 
 /// The form with a length: a whole file first, which is then sent.

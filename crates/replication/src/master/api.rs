@@ -25,7 +25,14 @@ pub struct RdbFilter {
     pub exclude_data: bool,
     /// Leave the function libraries out.
     pub exclude_functions: bool,
+    /// Not asked for but known: the peer reads no version that has hashes whose fields have times,
+    /// since it did not announce [`RDB_CAPA`]. If there are such, it can't be served.
+    pub no_field_times: bool,
 }
+
+/// What a replica announces (`REPLCONF capa`) that reads RDB version 12. Redis passes over
+/// capabilities that it does not know, and has no way of its own to tell the version.
+pub const RDB_CAPA: &str = "rdb12";
 
 /// `client-output-buffer-limit replica`.
 #[derive(Clone, Copy, Debug)]

@@ -37,8 +37,8 @@ use resp::{Protocol, Reply};
 use stdx::{MonoMs, Prng};
 
 pub use api::{
-    JobId, MasterInput, MasterOptions, MasterOutput, OutputLimit, RdbFilter, SyncStats, Transport,
-    Upstream,
+    JobId, MasterInput, MasterOptions, MasterOutput, OutputLimit, RDB_CAPA, RdbFilter, SyncStats,
+    Transport, Upstream,
 };
 
 use crate::event::{ConnId, LogLine, format_addr};
@@ -77,6 +77,7 @@ struct Conn {
     listening_port: i32,
     capa_eof: bool,
     capa_psync2: bool,
+    capa_rdb12: bool,
     rdb_only: bool,
     filter: RdbFilter,
     /// Came by SYNC: gets no `+FULLRESYNC` line and sends no ACKs.
@@ -97,6 +98,7 @@ impl Conn {
             listening_port: 0,
             capa_eof: false,
             capa_psync2: false,
+            capa_rdb12: false,
             rdb_only: false,
             filter: RdbFilter::default(),
             pre_psync: false,

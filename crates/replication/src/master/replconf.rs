@@ -5,7 +5,7 @@
 use resp::Args;
 use stdx::{MonoMs, parse_i64};
 
-use super::{MasterSide, RdbFilter, State, Streaming};
+use super::{MasterSide, RDB_CAPA, RdbFilter, State, Streaming};
 use crate::event::ConnId;
 use crate::master::MasterOutput;
 
@@ -55,12 +55,13 @@ impl MasterSide {
         } else if is("capa") {
             conn.capa_eof |= value.eq_ignore_ascii_case(b"eof");
             conn.capa_psync2 |= value.eq_ignore_ascii_case(b"psync2");
+            conn.capa_rdb12 |= value.eq_ignore_ascii_case(RDB_CAPA.as_bytes());
         } else if is("rdb-only") {
             conn.rdb_only = flag(value)?;
         } else if is("rdb-filter-only") {
             conn.filter = parse_filter(value)?;
         } else if is("version") {
-            // Valkey 8 tells its version; nothing depends on it: RDB format 10 suits everybody.
+            // Valkey 8 tells its version; nothing depends on it: no Valkey reads RDB version 12.
         } else {
             return Err([b"ERR Unrecognized REPLCONF option: ", name].concat());
         }
@@ -114,7 +115,8 @@ fn flag(text: &[u8]) -> Result<bool, Vec<u8>> {
 fn parse_filter(value: &[u8]) -> Result<RdbFilter, Vec<u8>> {
     let words =
         resp::split_args(value).map_err(|_| b"ERR Missing rdb-filter-only values".to_vec())?;
-    let mut filter = RdbFilter { exclude_data: true, exclude_functions: true };
+    let mut filter =
+        RdbFilter { exclude_data: true, exclude_functions: true, no_field_times: false };
     for word in &words {
         if word.eq_ignore_ascii_case(b"functions") {
             filter.exclude_functions = false;

@@ -8,9 +8,7 @@ use resp::Args;
 use stdx::{MonoMs, parse_i64};
 
 use super::cron::CRON_PERIOD_MS;
-use super::{
-    Conn, Job, JobId, MasterOutput, MasterSide, RdbFilter, State, Streaming, Transport, Upstream,
-};
+use super::{Conn, Job, JobId, MasterOutput, MasterSide, State, Streaming, Transport, Upstream};
 use crate::event::{ConnId, printable};
 use crate::log::{PartialRefusal, SnapshotMark};
 
@@ -37,7 +35,7 @@ impl MasterSide {
         }
         let conn = self.find_or_add(id, peer_ip);
         let (name, filtered, capa_eof) = (conn.name(), conn.filter, conn.capa_eof);
-        if filtered != RdbFilter::default() && !capa_eof {
+        if (filtered.exclude_data || filtered.exclude_functions) && !capa_eof {
             return self.reply_error(id, b"ERR Filtered replica requires EOF capability");
         }
         self.notice(format!("Replica {name} asks for synchronization"));
@@ -163,6 +161,9 @@ impl MasterSide {
     /// Queues a replica for the whole data set.
     fn begin_full(&mut self, now: MonoMs, id: ConnId) {
         self.stats.full += 1;
+        if let Some(conn) = self.find(id) {
+            conn.filter.no_field_times = !conn.capa_rdb12;
+        }
         self.become_replica(now, id, State::WaitStart { since: now });
         if self.upstream == Upstream::None {
             let fresh = self.fresh_id();

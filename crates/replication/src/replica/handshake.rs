@@ -132,7 +132,8 @@ impl ReplicaLink {
             self.send_command(&[b"REPLCONF", b"ip-address", ip.as_bytes()]);
             expected.push_back(Expected::IpAddress);
         }
-        self.send_command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+        let rdb = crate::master::RDB_CAPA.as_bytes();
+        self.send_command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", rdb]);
         expected.push_back(Expected::Capa);
         if let State::Handshake(handshake) = &mut self.state {
             handshake.expected = expected;

@@ -365,6 +365,29 @@ fn a_failed_snapshot_ends_its_replicas() {
     assert!(snapshot_asked(&outputs).is_some(), "the next one gets its own");
 }
 
+/// Who reads RDB version 12 says so, and does not share a snapshot with who may not.
+#[test]
+fn peers_of_other_versions_get_other_snapshots() {
+    let mut m = Master::new(MasterOptions { diskless_sync: false, ..options() });
+    let asked = |outputs: &[MasterOutput]| {
+        outputs.iter().find_map(|output| match output {
+            MasterOutput::StartSnapshot { job, filter, conns, .. } => {
+                Some((*job, filter.no_field_times, conns.clone()))
+            }
+            _ => None,
+        })
+    };
+    let (job, old, conns) = asked(&m.handshake(1, "?", "-1")).unwrap();
+    assert_eq!((old, conns), (true, vec![ConnId(1)]));
+    m.start_snapshot(job);
+    assert_eq!(m.ask(2, &["REPLCONF", "capa", "RDB12"]), "+OK\\r\\n");
+    assert!(asked(&m.handshake(2, "?", "-1")).is_none());
+    assert_eq!(asked(&m.handshake(3, "?", "-1")), None);
+    let outputs = m.input(MasterInput::SnapshotEnded { job, length: Some(1) });
+    let (_, old, conns) = asked(&outputs).unwrap();
+    assert_eq!((old, conns), (false, vec![ConnId(2)]));
+}
+
 #[test]
 fn nobody_left_ends_the_snapshot() {
     let mut m = Master::new(options());

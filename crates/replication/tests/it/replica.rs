@@ -51,7 +51,7 @@ fn the_handshake_is_that_of_a_real_replica() {
         command(&["AUTH", "bob", "pw"]),
         command(&["REPLCONF", "listening-port", "7001"]),
         command(&["REPLCONF", "ip-address", "9.9.9.9"]),
-        command(&["REPLCONF", "capa", "eof", "capa", "psync2"]),
+        command(&["REPLCONF", "capa", "eof", "capa", "psync2", "capa", "rdb12"]),
     ];
     assert_eq!(says(&r.hear(b"-NOAUTH Authentication required.\r\n")), text(&all.concat()));
     assert_eq!(says(&r.hear(b"+OK\r\n-ERR a\r\n-ERR b\r\n")), "");

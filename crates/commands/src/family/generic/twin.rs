@@ -79,6 +79,9 @@ fn twin_set(set: &Set) -> Set {
 }
 
 fn twin_hash(hash: &Hash) -> Hash {
+    if hash.knows_times() {
+        return hash.clone();
+    }
     let limits = if hash.as_listpack().is_some() { &ROOMY } else { &TIGHT };
     let mut twin = Hash::new();
     twin.reserve(hash.len(), limits);
@@ -141,6 +144,11 @@ mod tests {
                 hash.set(name.as_bytes(), b"12", limits);
                 zset.insert(name.as_bytes(), score, limits);
             }
+            let mut timed = hash.clone();
+            timed.set_time(b"a", Some(1 << 40));
+            let timed_encoding =
+                if hash_encoding == "listpack" { "listpackex" } else { hash_encoding };
+            check(Value::Hash(Box::new(timed)), timed_encoding);
             check(Value::Hash(Box::new(hash)), hash_encoding);
             check(Value::Zset(Box::new(zset)), zset_encoding);
         }

@@ -42,12 +42,20 @@ fn set_fields(ctx: &mut Ctx<'_, '_>, args: &Args<'_>, name: &str) -> Result<usiz
     }
     let key = args.at(1);
     let pairs = (args.len() - 2) / 2;
+    let now = ctx.keys.fields_now();
     let hash = ctx.keys.hash_or_new(key)?;
     hash.reserve(pairs, &ctx.env.limits);
+    let timed = hash.knows_times();
     let new = (2..args.len())
         .step_by(2)
-        .filter(|&index| hash.set(args.at(index), args.at(index + 1), &ctx.env.limits))
+        .filter(|&index| {
+            let gone = timed && hash.is_due(args.at(index), now);
+            hash.set(args.at(index), args.at(index + 1), &ctx.env.limits) || gone
+        })
         .count();
+    if timed {
+        ctx.keys.fields_changed(key);
+    }
     ctx.keys.modified(EventClass::HASH, "hset", key);
     ctx.keys.dirty(pairs as u64 - 1);
     Ok(new)
@@ -69,7 +77,11 @@ fn hsetnx(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
         ctx.reply.integer(0);
         return Ok(Effect::None);
     }
-    ctx.keys.hash_or_new(key)?.set(field, args.at(3), &ctx.env.limits);
+    let hash = ctx.keys.hash_or_new(key)?;
+    hash.set(field, args.at(3), &ctx.env.limits);
+    if hash.knows_times() {
+        ctx.keys.fields_changed(key);
+    }
     ctx.keys.modified(EventClass::HASH, "hset", key);
     ctx.reply.integer(1);
     Ok(Effect::Verbatim)
@@ -86,7 +98,9 @@ pub const HGET: Command<DataFn> = Command::new(
 );
 
 fn hget(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let value = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.get(args.at(2)));
+    ctx.keys.expire_fields(args.at(1), [args.at(2)]);
+    let now = ctx.keys.fields_now();
+    let value = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.get_at(args.at(2), now));
     bulk_elem_or_null(ctx.reply, value);
     Ok(Effect::None)
 }
@@ -102,10 +116,12 @@ pub const HMGET: Command<DataFn> = Command::new(
 );
 
 fn hmget(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    ctx.keys.expire_fields(args.at(1), args.tail(2).iter());
+    let now = ctx.keys.fields_now();
     let hash = ctx.keys.hash(args.at(1))?;
     ctx.reply.array(args.len() - 2);
     for field in args.tail(2).iter() {
-        bulk_elem_or_null(ctx.reply, hash.and_then(|hash| hash.get(field)));
+        bulk_elem_or_null(ctx.reply, hash.and_then(|hash| hash.get_at(field, now)));
     }
     Ok(Effect::None)
 }
@@ -122,10 +138,7 @@ pub const HDEL: Command<DataFn> = Command::new(
 
 fn hdel(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let key = args.at(1);
-    let removed = match ctx.keys.hash_mut(key)? {
-        Some(hash) => args.tail(2).iter().filter(|field| hash.remove(field)).count(),
-        None => 0,
-    };
+    let removed = remove_fields(ctx, key, args.tail(2))?;
     if removed > 0 {
         ctx.keys.modified(EventClass::HASH, "hdel", key);
         ctx.keys.dirty(removed as u64 - 1);
@@ -133,6 +146,21 @@ fn hdel(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     }
     ctx.reply.count(removed);
     Ok(Effect::Verbatim)
+}
+
+/// Removes fields, those whose time has come before. Returns how many were still there.
+pub(super) fn remove_fields(
+    ctx: &mut Ctx<'_, '_>,
+    key: &[u8],
+    fields: Args<'_>,
+) -> Result<usize, CommandError> {
+    ctx.keys.expire_fields(key, fields.iter());
+    let Some(hash) = ctx.keys.hash_mut(key)? else { return Ok(0) };
+    let removed = fields.iter().filter(|field| hash.remove(field)).count();
+    if hash.knows_times() {
+        ctx.keys.fields_changed(key);
+    }
+    Ok(removed)
 }
 
 /// HLEN key
@@ -162,7 +190,9 @@ pub const HEXISTS: Command<DataFn> = Command::new(
 );
 
 fn hexists(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let there = ctx.keys.hash(args.at(1))?.is_some_and(|hash| hash.contains(args.at(2)));
+    ctx.keys.expire_fields(args.at(1), [args.at(2)]);
+    let now = ctx.keys.fields_now();
+    let there = ctx.keys.hash(args.at(1))?.is_some_and(|hash| hash.contains_at(args.at(2), now));
     ctx.reply.integer(i64::from(there));
     Ok(Effect::None)
 }
@@ -178,7 +208,9 @@ pub const HSTRLEN: Command<DataFn> = Command::new(
 );
 
 fn hstrlen(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
-    let value = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.get(args.at(2)));
+    ctx.keys.expire_fields(args.at(1), [args.at(2)]);
+    let now = ctx.keys.fields_now();
+    let value = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.get_at(args.at(2), now));
     let len = value.map_or(0, Elem::len);
     ctx.reply.count(len);
     Ok(Effect::None)

@@ -1,13 +1,14 @@
 //! Counters in fields of a hash.
 
-use super::peek_field;
+use super::expire::expire_command;
+use super::{peek_field, set_computed};
 use crate::args::int;
 use crate::family::common::*;
 use crate::family::string::{NAN_OR_INF, OVERFLOW};
 use crate::longdouble::LongDouble;
 use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use keyspace::EventClass;
-use resp::Args;
+use resp::{Args, OwnedArgs};
 use structures::Elem;
 
 /// HINCRBY key field increment
@@ -32,7 +33,7 @@ fn hincrby(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let sum = old.checked_add(by).ok_or(OVERFLOW)?;
     let mut text = Vec::with_capacity(stdx::I64_MAX_LEN);
     stdx::push_i64(&mut text, sum);
-    ctx.keys.hash_or_new(key)?.set(field, &text, &ctx.env.limits);
+    set_computed(ctx, key, field, &text)?;
     ctx.keys.modified(EventClass::HASH, "hincrby", key);
     ctx.reply.integer(sum);
     Ok(Effect::Verbatim)
@@ -61,9 +62,12 @@ fn hincrbyfloat(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     let old = old.ok_or(CommandError::new("ERR hash value is not a float"))?;
     let sum = old.add(by).ok_or(NAN_OR_INF)?.to_text();
-    ctx.keys.hash_or_new(key)?.set(field, &sum, &ctx.env.limits);
+    let time = set_computed(ctx, key, field, &sum)?;
     ctx.keys.modified(EventClass::HASH, "hincrbyfloat", key);
     ctx.reply.bulk(&sum);
     // The result and not the increment: whoever replays it may compute with other precision.
-    Ok(Effect::replace(&[b"HSET", key, field, &sum]))
+    let mut commands = vec![OwnedArgs::from_parts(&[b"HSET", key, field, &sum])];
+    // Whoever sets the field takes its time away.
+    commands.extend(time.map(|time| expire_command(key, time, &[field])));
+    Ok(Effect::Replace(commands))
 }

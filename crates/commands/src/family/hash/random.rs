@@ -25,7 +25,8 @@ pub const HRANDFIELD: Command<DataFn> = Command::new(
 
 fn hrandfield(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if args.len() == 2 {
-        let field = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.random(ctx.rng));
+        let now = ctx.keys.fields_now();
+        let field = ctx.keys.hash(args.at(1))?.and_then(|hash| hash.random_at(now, ctx.rng));
         bulk_elem_or_null(ctx.reply, field.map(|(field, _)| field));
         return Ok(Effect::None);
     }
@@ -39,7 +40,9 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
             return Err(CommandError::OUT_OF_RANGE);
         }
     }
-    let Some(hash) = ctx.keys.hash(args.at(1))?.filter(|_| count != 0) else {
+    let now = ctx.keys.fields_now();
+    let there = |hash: &&Hash| count != 0 && hash.len_at(now) > 0;
+    let Some(hash) = ctx.keys.hash(args.at(1))?.filter(there) else {
         ctx.reply.array(0);
         return Ok(Effect::None);
     };
@@ -49,17 +52,24 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
             return Err(CommandError::OUT_OF_RANGE);
         }
         head(ctx.reply, draws as usize, with_values);
+        // Draws among few that are not due would be lost on the others.
+        let few: Vec<_> = if mostly_due(hash, now) { hash.iter_at(now).collect() } else { vec![] };
         for _ in 0..draws {
-            if let Some(pair) = hash.random(ctx.rng) {
+            let drawn = if few.is_empty() {
+                hash.random_at(now, ctx.rng)
+            } else {
+                Some(few[ctx.rng.below(few.len() as u64) as usize])
+            };
+            if let Some(pair) = drawn {
                 item(ctx.reply, pair, with_values);
             }
         }
         return Ok(Effect::None);
     }
-    let wanted = (count as usize).min(hash.len());
+    let wanted = (count as usize).min(hash.len_at(now));
     head(ctx.reply, wanted, with_values);
     let reply = &mut *ctx.reply;
-    sample(hash, wanted, ctx.rng, &mut |pair| item(reply, pair, with_values));
+    sample(hash, wanted, now, ctx.rng, &mut |pair| item(reply, pair, with_values));
     Ok(Effect::None)
 }
 
@@ -77,21 +87,33 @@ fn item(reply: &mut Reply, (field, value): (Elem<'_>, Elem<'_>), with_values: bo
     }
 }
 
+/// Whether more fields are due at `now` than not.
+fn mostly_due(hash: &Hash, now: i64) -> bool {
+    hash.may_have_due(now) && hash.len_at(now) < hash.len() / 2
+}
+
 /// Hands `wanted` different fields to `f`, each set of so many fields being as likely as any other.
-fn sample(hash: &Hash, wanted: usize, rng: &mut Prng, f: &mut dyn FnMut((Elem<'_>, Elem<'_>))) {
+fn sample(
+    hash: &Hash,
+    wanted: usize,
+    now: i64,
+    rng: &mut Prng,
+    f: &mut dyn FnMut((Elem<'_>, Elem<'_>)),
+) {
+    let there = hash.len_at(now);
     // Drawing until enough differ is quick while most draws are new; else one walk over all.
-    if wanted < hash.len() / 4 && hash.as_listpack().is_none() {
+    if wanted < there / 4 && hash.encoding() == "hashtable" && !mostly_due(hash, now) {
         let mut seen = BTreeSet::new();
         while seen.len() < wanted {
-            let Some(pair) = hash.random(rng) else { return };
+            let Some(pair) = hash.random_at(now, rng) else { return };
             if seen.insert(pair.0.to_vec()) {
                 f(pair);
             }
         }
         return;
     }
-    let (mut left, mut wanted) = (hash.len() as u64, wanted as u64);
-    for pair in hash.iter() {
+    let (mut left, mut wanted) = (there as u64, wanted as u64);
+    for pair in hash.iter_at(now) {
         if rng.below(left) < wanted {
             f(pair);
             wanted -= 1;

@@ -4,7 +4,6 @@ use crate::args::{ScanKind, ScanOptions, cursor};
 use crate::family::common::*;
 use crate::{Command, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use resp::{Args, Reply};
-use structures::Hash;
 
 /// HGETALL key
 pub const HGETALL: Command<DataFn> = Command::new(
@@ -18,9 +17,10 @@ pub const HGETALL: Command<DataFn> = Command::new(
 );
 
 fn hgetall(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let now = ctx.keys.fields_now();
     let hash = ctx.keys.hash(args.at(1))?;
-    ctx.reply.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+    ctx.reply.map(hash.map_or(0, |hash| hash.len_at(now)));
+    for (field, value) in hash.into_iter().flat_map(|hash| hash.iter_at(now)) {
         bulk_elem(ctx.reply, field);
         bulk_elem(ctx.reply, value);
     }
@@ -39,9 +39,11 @@ pub const HKEYS: Command<DataFn> = Command::new(
 );
 
 fn hkeys(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let now = ctx.keys.fields_now();
     let hash = ctx.keys.hash(args.at(1))?;
-    ctx.reply.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(field, _)| bulk_elem(ctx.reply, field));
+    ctx.reply.array(hash.map_or(0, |hash| hash.len_at(now)));
+    let pairs = hash.into_iter().flat_map(|hash| hash.iter_at(now));
+    pairs.for_each(|(field, _)| bulk_elem(ctx.reply, field));
     Ok(Effect::None)
 }
 
@@ -57,9 +59,11 @@ pub const HVALS: Command<DataFn> = Command::new(
 );
 
 fn hvals(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
+    let now = ctx.keys.fields_now();
     let hash = ctx.keys.hash(args.at(1))?;
-    ctx.reply.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(_, value)| bulk_elem(ctx.reply, value));
+    ctx.reply.array(hash.map_or(0, |hash| hash.len_at(now)));
+    let pairs = hash.into_iter().flat_map(|hash| hash.iter_at(now));
+    pairs.for_each(|(_, value)| bulk_elem(ctx.reply, value));
     Ok(Effect::None)
 }
 
@@ -76,6 +80,7 @@ pub const HSCAN: Command<DataFn> = Command::new(
 
 fn hscan(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let start = cursor(args.at(2))?;
+    let now = ctx.keys.fields_now();
     let Some(hash) = ctx.keys.hash(args.at(1))? else {
         scan_reply(ctx.reply, 0, 0, &Reply::default());
         return Ok(Effect::None);
@@ -83,7 +88,7 @@ fn hscan(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let options = ScanOptions::parse(args, 3, ScanKind::Hash)?;
     let mut items = Reply::new(ctx.reply.protocol());
     let mut len = 0;
-    let next = hash.scan(start, options.count, &mut |field, value| {
+    let next = hash.scan(start, options.count, now, &mut |field, value| {
         if !field.with(|text| options.matches(text)) {
             return;
         }

@@ -47,9 +47,12 @@ impl<'a> Pattern<'a> {
             Pattern::Key { before, after, field } => (before, after, field),
         };
         let key = [before, element, after].concat();
+        let now = keys.fields_now();
         match (keys.value(&key)?, field) {
             (ValueRef::Str(text), None) => Some(text.to_vec()),
-            (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_vec()),
+            (ValueRef::Hash(hash), Some(field)) => {
+                hash.get_at(field, now).map(|value| value.to_vec())
+            }
             _ => None,
         }
     }

@@ -116,7 +116,10 @@ fn list_facts(list: &List, config: &config::Config) -> String {
 /// The listpack that a value is stored as.
 fn listpack_of(entry: &Entry) -> Option<Vec<u8>> {
     match entry.value() {
-        ValueRef::Hash(hash) => hash.as_listpack().map(|pack| pack.as_bytes().to_vec()),
+        ValueRef::Hash(hash) => {
+            let pack = hash.as_listpack().or_else(|| hash.as_timed_listpack());
+            pack.map(|pack| pack.as_bytes().to_vec())
+        }
         ValueRef::Zset(zset) => zset.as_listpack().map(|pack| pack.as_bytes().to_vec()),
         ValueRef::Stream(_) => None,
         ValueRef::Set(set) => match set.repr() {

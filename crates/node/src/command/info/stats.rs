@@ -41,6 +41,7 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         ("sync_full", sync.full),
         ("sync_partial_ok", sync.partial_ok),
         ("sync_partial_err", sync.partial_err),
+        ("expired_subkeys", keyspace.expired_fields),
         ("expired_keys", keyspace.expired),
     ]);
     w.field("expired_stale_perc", "0.00");

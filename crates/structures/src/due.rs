@@ -1,8 +1,8 @@
-//! Finds the keys whose time has come without looking at the others.
+//! Finds the keys whose time has come without looking at the others; and the fields of a big hash.
 //!
 //! Times are put into ticks of 64 ms; each tick has the low halves of the hashes of its keys, four
-//! bytes a key. An entry may be stale (the key is gone, or lives longer now): the cycle looks at
-//! the key itself and puts it back if its time is yet to come. So lengthening a key's life costs
+//! bytes a key. An entry may be stale (the key is gone, or lives longer now): whoever takes it looks
+//! at the key itself and puts it back if its time is yet to come. So lengthening a key's life costs
 //! nothing here, and a removed key costs four bytes until its old time comes or the index is
 //! rebuilt. Rejected: a second table of keys with a time (Redis's `expires`), which costs ten
 //! times as much; sampling, which finds the last expired keys of many only slowly.
@@ -13,8 +13,8 @@ use stdx::Prng;
 /// Milliseconds of a tick, as a power of two.
 const TICK_SHIFT: u32 = 6;
 
-/// The expiry times of one stripe of one database.
-#[derive(Default)]
+/// The expiry times of one stripe of one database, or of one hash.
+#[derive(Clone, Default)]
 pub struct ExpireIndex {
     ticks: BTreeMap<i64, Vec<u32>>,
     len: usize,
@@ -52,6 +52,16 @@ impl ExpireIndex {
             self.len -= 1;
         }
         hash
+    }
+
+    /// The beginning of the first tick, Unix ms: nothing is due before it.
+    pub fn first(&self) -> Option<i64> {
+        self.ticks.first_key_value().map(|(&tick, _)| tick << TICK_SHIFT)
+    }
+
+    /// The low halves of the hashes of all notes, the earliest first.
+    pub fn notes(&self) -> impl Iterator<Item = u32> + '_ {
+        self.ticks.values().flatten().copied()
     }
 
     /// The low half of some key's hash, drawn at a random time between the first and the last.
