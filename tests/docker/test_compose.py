@@ -10,7 +10,10 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
+import sysconfig
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -274,6 +277,115 @@ def test_one_volume_for_all_services(django):
         stack.compose("stop", *REDIS_SERVICES[:2])
         stack.compose("down")
     assert len(set(places.values())) == 2
+
+
+# --- Django and Celery
+
+
+def python_image():
+    """An image with this machine's Python and the project's requirements, for nothing can be pulled here."""
+    project = ROOT / "examples" / "compose-django" / "project"
+    cache = Path(os.environ.get("DOCKER_CACHE", "/tmp/redoubt-docker-cache"))
+    wanted = (project / "requirements.txt").read_text() + sys.version
+    packages, stamp = cache / "packages", cache / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(packages, ignore_errors=True)
+        run(
+            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(packages),
+            "-r", str(project / "requirements.txt"), "tzdata",
+        )
+        stamp.write_text(wanted)
+    return project, packages
+
+
+def copy_with_libraries(files, root):
+    """Copies programs and libraries, with the libraries that they need."""
+    needed = set()
+    for file in files:
+        listed = run("ldd", str(file), check=False)
+        needed.update(re.findall(r"(?:=> )?(/\S+) \(0x", listed))
+    for library in needed:
+        target = root / library.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+
+
+def build_python_image(folder, tag):
+    project, packages = python_image()
+    root = folder / "root"
+    interpreter = Path(sys.executable).resolve()
+    library = Path(sysconfig.get_path("stdlib"))
+    shutil.copytree(
+        library, root / str(library).lstrip("/"), symlinks=False, ignore_dangling_symlinks=True,
+        ignore=shutil.ignore_patterns("test", "tests", "__pycache__", "site-packages", "dist-packages", "config-*", "idlelib"),
+    )
+    shutil.copytree(packages, root / "packages", ignore=shutil.ignore_patterns("__pycache__", "*.mo", "*.po"))
+    shutil.copytree(project, root / "app")
+    (root / "tmp").mkdir()
+    programs = root / "usr/local/bin"
+    programs.mkdir(parents=True)
+    (root / str(interpreter).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(interpreter, root / str(interpreter).lstrip("/"))
+    (programs / "python").symlink_to(interpreter)
+    (programs / "celery").write_text(f"#!{interpreter}\nfrom celery.__main__ import main\nmain()\n")
+    (programs / "celery").chmod(0o755)
+    copy_with_libraries([interpreter, *root.rglob("*.so"), *root.rglob("*.so.*")], root)
+    (folder / "Dockerfile").write_text(
+        "FROM scratch\nADD root.tar /\nENV PATH=/usr/local/bin:/usr/bin PYTHONPATH=/packages PYTHONUNBUFFERED=1\n"
+        "WORKDIR /app\n"
+    )
+    run("tar", "-cf", str(folder / "root.tar"), "-C", str(root), ".")
+    run("docker", "build", "--quiet", "--tag", tag, ".", cwd=folder, env={**os.environ, "DOCKER_BUILDKIT": "0"})
+
+
+def test_django_and_celery(django, tmp_path):
+    """The three pages of the example before, during and after a switch."""
+    stack = django
+    tag = f"redoubt-django:{os.getpid()}"
+    image = tmp_path / "image"
+    image.mkdir()
+    build_python_image(image, tag)
+    file = stack.folder / "docker-compose.yml"
+    text = file.read_text()
+    assert "    build: project\n    image: redoubt-django-example\n" in text
+    file.write_text(text.replace("    build: project\n    image: redoubt-django-example\n", f"    image: {tag}\n"))
+    try:
+        stack.compose("up", "-d")
+        web = re.search(r'"(\d+):8000"', file.read_text())[1]
+
+        def page(path):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{web}/{path}", timeout=40) as reply:
+                    return json.load(reply)
+            except OSError:
+                return None
+
+        wait_until(lambda: page("counter"), "the site works")
+        first = page("counter")
+        assert page("cached")["visits"] >= 1
+        assert page("task") == {"sum": 5}
+        wait_until(
+            lambda: stack.fields(stack.container("redis-sentinel-1"), "master", "redis").get("num-slaves") == "1",
+            "the replica is known",
+        )
+        docker("stop", stack.container("redis"))
+        after = wait_until(lambda: other(page("counter"), first["master"]), "the site counts on at the new master")
+        assert after["count"] > first["count"], (first, after)
+        wait_until(lambda: page("cached"), "the cache works")
+        wait_until(lambda: page("task") == {"sum": 5}, "the worker works")
+        docker("start", stack.container("redis"))
+        wait_until(lambda: stack.info(stack.container("redis")).get("role") == "slave", "the old master is a replica")
+        assert page("task") == {"sum": 5}
+    except AssertionError:
+        print(stack.compose("logs", "--tail", "40"))
+        raise
+    finally:
+        stack.compose("down", "-v")
+        docker("image", "rm", "-f", tag, check=False)
+
+
+def other(counted, master):
+    return counted if counted and counted["master"] != master else None
 
 
 # --- the image

@@ -55,6 +55,9 @@ fn test(engine: &Engine, folder: &Path) -> Result<(Counts, bool)> {
     command.args(["-m", "pytest", "tests/docker"]).current_dir(paths::root());
     command.env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     command.env("REDOUBT_IMAGE", IMAGE).env("COMPOSE", compose());
+    let cache = paths::target().join("docker-cache");
+    std::fs::create_dir_all(&cache)?;
+    command.env("DOCKER_CACHE", cache);
     engine.point(&mut command);
     let tested = run::counted(&mut command);
     let _ = engine.docker(&["image", "rm", "--force", IMAGE]).output();

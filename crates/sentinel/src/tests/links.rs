@@ -337,8 +337,10 @@ fn one_run_id_is_one_replica() {
     bench.serve(new, info);
     assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 2);
     bench.input(Input::Closed { conn: old, how: CloseReason::Fin });
-    bench.pass(11_000);
-    bench.serve(new, info);
+    for _ in 0..24 {
+        bench.pass(500);
+        bench.serve(new, info);
+    }
     let replicas = &bench.sentinel.status().masters[0].replicas;
     assert_eq!(replicas.len(), 1, "{replicas:?}");
     assert!(!bench.file().contains("10.0.0.2"), "{}", bench.file());
@@ -379,7 +381,7 @@ fn forget_after_forgets_who_is_gone() {
     assert_eq!(bench.sentinel.status().masters[0].peers.len(), 1);
     assert!(bench.file().contains("sentinel forget-after mymaster 60000"));
     assert_eq!(bench.command(&["SENTINEL", "SET", "mymaster", "forget-after", "0"]), "+OK\r\n");
-    assert!(!bench.file().contains("forget-after"), "{}", bench.file());
+    assert!(bench.file().contains("sentinel forget-after mymaster 0"), "{}", bench.file());
 }
 
 /// Two masters that share a sentinel share the link to it.

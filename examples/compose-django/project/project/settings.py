@@ -9,6 +9,7 @@ ROOT_URLCONF = "project.urls"
 INSTALLED_APPS = []
 MIDDLEWARE = []
 USE_TZ = True
+TIME_ZONE = "UTC"
 
 MASTER_NAME = os.environ.get("MASTER_NAME", "redis")
 # host:port,host:port: redis-py wants pairs.
