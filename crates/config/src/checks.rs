@@ -28,6 +28,15 @@ fn bare_name(word: &[u8], reason: &str) -> Result<(), String> {
     if word.contains(&b'/') { Err(reason.into()) } else { Ok(()) }
 }
 
+/// `extra-ports`: numbers, separated by blanks.
+pub(crate) fn ports(word: &[u8]) -> Result<(), String> {
+    let fits = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    if lossy(word).split_whitespace().all(fits) {
+        return Ok(());
+    }
+    Err("extra-ports must be ports between 1 and 65535, separated by blanks".into())
+}
+
 /// `cluster-announce-hostname`.
 pub(crate) fn hostname(word: &[u8]) -> Result<(), String> {
     if word.len() >= 256 {

@@ -8,7 +8,7 @@
 //! newer versions or Redoubt added say so.
 
 use crate::checks;
-use crate::text::{Text, lossy};
+use crate::text::{Text, before_comments, lossy};
 use crate::types::{
     AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, HostPort, LogLevel,
     MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimits,
@@ -160,6 +160,15 @@ impl Directive {
     }
 }
 
+/// The two words of a line whose third one begins with `#`, if the first is a directive of one value:
+/// the rest is a comment, whatever it holds.
+pub(crate) fn words_before_comment(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    before_comments(line)
+        .find(|words| words.len() >= 2)
+        .filter(|words| words.len() == 2)
+        .filter(|words| Directive::find(&words[0]).is_some_and(|row| !row.takes_words()))
+}
+
 impl std::fmt::Debug for Directive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Directive({})", self.name)
@@ -307,6 +316,7 @@ directives! {
     "Network" {
         bind: Vec<String> = "bind", Kind::Words("addresses"), "* -::*", Runtime, 0, "Addresses to listen on; `-` before one: skip it if this machine does not have it; `*` and `::*`: all.";
         port: u16 = "port", int(0, 65535), "6379", Runtime, 0, "TCP port; 0 = none.";
+        extra_ports: Text = "extra-ports", Kind::Text { empty_is_unset: true, check: Some(checks::ports) }, "", AtStart, 0, "More TCP ports to listen on beside `port`, separated by blanks; same addresses (Redoubt's own).";
         tcp_backlog: u32 = "tcp-backlog", int(0, INT), "511", AtStart, 0, "Length of the queue of connections not yet accepted.";
         unixsocket: Text = "unixsocket", UNSET, "", AtStart, 0, "Path of a unix socket to listen on.";
         unixsocketperm: u32 = "unixsocketperm", Kind::Octal(0, 0o777), "0", AtStart, 0, "Mode of the unix socket, octal; 0 = by the umask.";

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::directives::{Config, DIRECTIVES, Directive};
-use crate::text::{Text, drop_zero_bytes, lossy, split_words, trim_line};
+use crate::directives::{Config, DIRECTIVES, Directive, words_before_comment};
+use crate::text::{Text, before_comments, drop_zero_bytes, lossy, split_words, trim_line};
 use crate::value::Origin;
 
 /// How deep files may include each other; Redis recurses until it crashes.
@@ -131,6 +131,8 @@ pub struct Loaded {
     pub sentinel: Vec<SourceLine>,
     /// The last line of each directive that was given, by its name (not its alias).
     pub given: BTreeMap<&'static str, SourceLine>,
+    /// What was read otherwise than Redis would have done, for the log.
+    pub warnings: Vec<String>,
 }
 
 /// The reason for `rename-command` of an unknown command.
@@ -208,7 +210,8 @@ impl Loader {
         include: &mut dyn FnMut(&[u8], &Config) -> Included,
     ) -> Result<(), LoadError> {
         let mut line = SourceLine { number, text: Text::from(line), words: Vec::new() };
-        line.words = split_words(&line.text)
+        line.words = self
+            .words(&line)
             .ok_or_else(|| line.error("Unbalanced quotes in configuration line"))?;
         let Some(name) = line.words.first_mut() else {
             return Ok(());
@@ -239,6 +242,27 @@ impl Loader {
             _ => return Err(line.error(BAD_DIRECTIVE)),
         }
         Ok(())
+    }
+
+    /// The words of a line, without a comment that follows a directive's only value. Redis refuses
+    /// such lines, although many files have them.
+    fn words(&mut self, line: &SourceLine) -> Option<Vec<Vec<u8>>> {
+        if let Some(words) = words_before_comment(&line.text) {
+            self.loaded.warnings.push(format!(
+                "Line {} of the configuration, '{}': what follows the value is taken as a comment. \
+                 redis-server refuses such a line; better write the comment on a line of its own.",
+                line.number,
+                lossy(&words[0])
+            ));
+            return Some(words);
+        }
+        // How many words Sentinel's lines have is known to who reads them; here a comment must only
+        // not be in the way.
+        split_words(&line.text).or_else(|| {
+            before_comments(&line.text).find(|words| {
+                words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"sentinel"))
+            })
+        })
     }
 
     fn directive(&mut self, row: &'static Directive, line: SourceLine) -> Result<(), LoadError> {

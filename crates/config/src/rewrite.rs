@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::directives::{Config, DIRECTIVES, Directive};
+use crate::directives::{Config, DIRECTIVES, Directive, words_before_comment};
 use crate::text::{drop_zero_bytes, split_words, trim_line};
 
 /// The line before everything that a rewrite appended.
@@ -57,7 +57,8 @@ impl Rewrite {
             self.lines.push(line.to_vec());
             return;
         }
-        match split_words(line).as_deref().and_then(option_of) {
+        let words = words_before_comment(line).or_else(|| split_words(line));
+        match words.as_deref().and_then(option_of) {
             Some(option) => {
                 self.unused.entry(option).or_default().push_back(self.lines.len());
                 self.lines.push(line.to_vec());
@@ -72,7 +73,11 @@ impl Rewrite {
         self.mark_processed(option);
         let old = self.unused.get_mut(option.as_bytes()).and_then(VecDeque::pop_front);
         if let Some(at) = old {
-            self.lines[at] = line;
+            // A comment behind a value stays as long as the value does.
+            let kept = words_before_comment(&self.lines[at]);
+            if kept.is_none() || kept != split_words(&line) {
+                self.lines[at] = line;
+            }
         } else if force || self.force_all {
             if !self.has_marker {
                 self.has_marker = true;

@@ -149,6 +149,14 @@ pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     }
 }
 
+/// Every reading of a line in which a word that begins with `#` begins a comment: the words before
+/// it, shortest first. Where the `#` stands within quotes there is none.
+pub(crate) fn before_comments(line: &[u8]) -> impl Iterator<Item = Vec<Vec<u8>>> {
+    (1..line.len())
+        .filter(|&at| line[at] == b'#' && matches!(line[at - 1], b' ' | b'\t'))
+        .filter_map(|at| split_words(&line[..at]))
+}
+
 /// Reads up to the closing quote; returns the position after it.
 fn double_quoted(line: &[u8], mut at: usize, word: &mut Vec<u8>) -> Option<usize> {
     loop {

@@ -81,6 +81,7 @@ fn names_defaults_and_mutability() {
         listed.iter().filter(|name| !rows.iter().any(|row| row[0][0] == name.as_bytes())).collect();
     let expected = [
         "cluster-announce-human-nodename",
+        "extra-ports",
         "locale-collate",
         "max-new-connections-per-cycle",
         "max-new-tls-connections-per-cycle",
@@ -143,6 +144,9 @@ fn config_set_session() {
 fn files() {
     for row in table(include_str!("../testdata/files-7.0.tsv")) {
         let source = &row[0][0];
+        if source.starts_with(b"port 0 #") {
+            continue; // A comment here, on purpose: see the test of third words.
+        }
         let ours = match load(source, false) {
             Ok(_) => String::new(),
             Err(error @ LoadError::Unreadable { .. }) => {
@@ -625,4 +629,43 @@ proptest! {
         prop_assert_eq!(again.renames.len(), loaded.renames.len());
         prop_assert_eq!(again.users.len(), loaded.users.len());
     }
+}
+
+/// The tutorials' sentinel.conf has `port 26379 # …`, in Korean; redis-server 7.0.15 dies on it.
+#[test]
+fn a_third_word_that_begins_with_a_hash_is_a_comment_after_one_value() {
+    for line in [
+        "port 7001 # 센티넬 포트",
+        "port 7001 #",
+        "port 7001\t#don't",
+        "PORT 7001 # it's \"quoted",
+        "port \"7001\" # a # b",
+    ] {
+        let loaded = load_ok(line);
+        assert_eq!(loaded.config.port, 7001, "{line}");
+        assert_eq!(loaded.warnings.len(), 1, "{line}");
+        assert!(loaded.warnings[0].to_lowercase().contains("'port'"), "{:?}", loaded.warnings);
+    }
+    assert_eq!(load_ok("requirepass \"a # b\"").config.requirepass, "a # b");
+    assert_eq!(load_ok("requirepass a#b").config.requirepass, "a#b");
+    assert!(load_ok("requirepass #a").warnings.is_empty());
+    for line in ["port # 7001", "port 7001 7002 # x", "bind 127.0.0.1 # x y'"] {
+        assert!(load(line.as_bytes(), false).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_rewrite_keeps_a_comment_behind_a_value_that_stays() {
+    let old = "port 7001 # 포트, don't touch\nhz 11 # old\n";
+    let mut config = load_ok(old).config;
+    config.hz = 12;
+    let new = text(&config.rewritten(old.as_bytes(), &[]));
+    assert!(new.starts_with("port 7001 # 포트, don't touch\nhz 12\n"), "{new}");
+}
+
+#[test]
+fn extra_ports_are_ports() {
+    assert_eq!(load_ok("extra-ports \"26380 26381\"").config.extra_ports, "26380 26381");
+    assert!(reason("extra-ports \"26380 x\"").contains("separated by blanks"));
+    assert!(reason("extra-ports 0").contains("between 1 and 65535"));
 }

@@ -2,9 +2,11 @@
 //! nothing: what a command or a link does stands in the rooms below.
 //!
 //! Called as `redis-server`, `redis-sentinel`, `redis-cli` or `redis-benchmark` (through a link of
-//! that name) it is that program; as `redoubt` it has subcommands.
+//! that name) it is that program; as `redoubt` it has subcommands. `redoubt container` is the entrypoint
+//! of the image.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod container;
 mod io;
 mod log;
 mod program;

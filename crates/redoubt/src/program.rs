@@ -1,5 +1,7 @@
 //! Which program this is called as, and its command line.
 
+use crate::container;
+use crate::container::env::{EnvLine, Environment};
 use crate::io::sys;
 use crate::server::config_file::{self, ConfigFile};
 use crate::server::host_level;
@@ -32,6 +34,9 @@ pub fn main() -> ExitCode {
     match first.as_str() {
         "server" => server(rest, false),
         "sentinel" => server(rest, true),
+        "container" => container::main(rest),
+        "healthcheck" => container::healthcheck(rest),
+        "variables" => container::print_variables(),
         "--version" | "-v" | "version" => {
             println!("redoubt {} (Redis {VERSION})", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -68,13 +73,25 @@ Single programs:
   cli       a client; arguments as redis-cli's: [-h HOST] [-p PORT] [-a PASSWORD] [COMMAND ...]
   benchmark a load; arguments as redis-benchmark's: [-t TESTS] [-n REQUESTS] [-c CLIENTS] [COMMAND ...]
 
+In a container:
+  container [redis-server|redis-sentinel] [arguments]
+            the image's entrypoint: as above, and configured by environment variables as well
+  healthcheck [PORT]
+            asks the container's server whether it answers
+  variables lists the environment variables that `container` understands
+
 Called through a link named redis-server, redis-sentinel, redis-cli or redis-benchmark it is that program.
 `redoubt SUBCOMMAND --help` tells more.
 ";
 
 fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
     let args: Vec<Vec<u8>> = args.into_iter().map(OsStringExt::into_vec).collect();
-    let line = CommandLine::parse(&args, sentinel);
+    node(&args, sentinel, None)
+}
+
+/// Runs a data server or a sentinel by its command line, and in a container by its environment.
+pub fn node(args: &[Vec<u8>], sentinel: bool, environment: Option<&Environment>) -> ExitCode {
+    let line = CommandLine::parse(args, sentinel);
     match &line.action {
         Action::Run => {}
         Action::Version => {
@@ -101,7 +118,7 @@ fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
     if line.sentinel {
         crate::log::set_role(b'X');
     }
-    match prepare(&line) {
+    match prepare(&line, environment) {
         Ok((loaded, file)) => {
             if line.sentinel {
                 crate::sentinel::run(loaded, file)
@@ -117,34 +134,103 @@ fn server(args: Vec<std::ffi::OsString>, sentinel: bool) -> ExitCode {
     }
 }
 
+/// The file's text with what the environment adds.
+#[derive(Clone, Debug, Default)]
+pub struct Composed {
+    /// The text.
+    pub text: Vec<u8>,
+    /// The lines of the environment, which are its last ones.
+    pub variables: Vec<EnvLine>,
+    /// Number of the first of them.
+    pub first: usize,
+}
+
+impl Composed {
+    /// The variable that a line of the text comes from.
+    pub fn variable_of(&self, number: usize, line: &[u8]) -> Option<&str> {
+        let given = self.variables.get(number.checked_sub(self.first)?)?;
+        (given.line == line).then_some(given.variable.as_str())
+    }
+}
+
+/// Puts the environment's lines behind the file's.
+///
+/// # Errors
+/// A variable whose value can't be understood.
+pub fn compose(
+    line: &CommandLine,
+    file: Option<&[u8]>,
+    environment: Option<&Environment>,
+) -> Result<Composed, String> {
+    let text = file.unwrap_or_default().to_vec();
+    let Some(environment) = environment else {
+        return Ok(Composed { text, ..Composed::default() });
+    };
+    let (mut text, variables) = if line.sentinel {
+        environment.sentinel_lines(file)?
+    } else {
+        (text, environment.data_lines()?)
+    };
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    let first = text.iter().filter(|&&b| b == b'\n').count() + 1;
+    for given in &variables {
+        text.extend_from_slice(&given.line);
+        text.push(b'\n');
+    }
+    Ok(Composed { text, variables, first })
+}
+
 /// Reads the configuration and does what has to be done before there are threads.
-fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
+fn prepare(
+    line: &CommandLine,
+    environment: Option<&Environment>,
+) -> Result<(Loaded, ConfigFile), Vec<u8>> {
+    let in_environment =
+        |why: String| format!("Fatal error in the environment: {why}\n").into_bytes();
     let mut path = None;
-    let mut file_text = Vec::new();
+    let mut file_text = None;
     if let Some(file) = &line.file {
         let given = PathBuf::from(std::ffi::OsStr::from_bytes(file));
-        file_text = std::fs::read(&given).map_err(|error| {
+        file_text = Some(std::fs::read(&given).map_err(|error| {
             refuse(&config::LoadError::Unreadable {
                 path: config::Text::from(given.as_os_str().as_bytes()),
                 reason: sys::reason(&error),
             })
-        })?;
+        })?);
         path = Some(std::path::absolute(&given).unwrap_or(given));
     }
+    let composed = compose(line, file_text.as_deref(), environment).map_err(in_environment)?;
     let mut stdin_text = Vec::new();
     if line.stdin {
         std::io::stdin()
             .read_to_end(&mut stdin_text)
             .map_err(|error| format!("reading the standard input: {error}\n").into_bytes())?;
     }
-    let text = line.config_text(&file_text, &stdin_text);
-    let mut loaded = config_file::load(&text, line.sentinel).map_err(|error| refuse(&error))?;
+    let text = line.config_text(&composed.text, &stdin_text);
+    let mut loaded =
+        config_file::load(&text, line.sentinel).map_err(|error| {
+            match of_variable(&composed, &error) {
+                Some(why) => in_environment(why),
+                None => refuse(&error),
+            }
+        })?;
     if let Some(module) = loaded.modules.first() {
         return Err(config::refuse_module(module).message(VERSION));
     }
     // Tables of names are made from here on; all must hash alike.
     structures::hash::set_seed(crate::server::random_seed());
     node::check_user_lines(&loaded.users, &loaded.config).map_err(|error| refuse(&error))?;
+    if let Some(environment) = environment {
+        // What the command and the environment say without the file tells this node from others.
+        let alone = compose(line, None, Some(environment)).map_err(in_environment)?;
+        let alone = config_file::load(&line.config_text(&alone.text, b""), line.sentinel)
+            .map_err(|error| refuse(&error))?;
+        let file = line.file.as_deref();
+        container::settle(&mut loaded, &alone.config, line.sentinel, file, environment)
+            .map_err(|why| format!("Fatal error: {why}\n").into_bytes())?;
+    }
     let dir = loaded.config.dir.to_str().into_owned();
     if !dir.is_empty()
         && let Err(error) = std::env::set_current_dir(&dir)
@@ -163,13 +249,25 @@ fn prepare(line: &CommandLine) -> Result<(Loaded, ConfigFile), Vec<u8>> {
         ))
         .message(VERSION));
     }
+    container::log_notes(&loaded);
+    if environment.is_some() && !line.sentinel {
+        container::explain_protected_mode(&loaded);
+    }
     if loaded.config.daemonize
         && let Err(error) = crate::io::sys::daemonize()
     {
         return Err(format!("going into the background: {error}\n").into_bytes());
     }
     write_pid_file(&loaded);
-    Ok((loaded, ConfigFile::new(path, !line.options.is_empty() || line.stdin)))
+    let options = !line.options.is_empty() || line.stdin || !composed.variables.is_empty();
+    Ok((loaded, ConfigFile::new(path, composed, options)))
+}
+
+/// The complaint about a line that comes from the environment. It does not show the value, which
+/// may be a secret.
+fn of_variable(composed: &Composed, error: &config::LoadError) -> Option<String> {
+    let config::LoadError::Line { number, line, reason } = error else { return None };
+    composed.variable_of(*number, line).map(|variable| format!("{variable}: {reason}"))
 }
 
 /// What is printed about a configuration that can't be used. A file that can't be read is a line of

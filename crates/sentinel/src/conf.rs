@@ -93,6 +93,8 @@ pub(crate) struct MasterConf {
     pub parallel_syncs: i64,
     pub crash_grace: u64,
     pub reboot_down_after: u64,
+    /// Replicas and sentinels that are down for so long are forgotten; 0 = never.
+    pub forget_after: u64,
     pub notification_script: Option<String>,
     pub client_reconfig_script: Option<String>,
     pub auth_user: Option<String>,
@@ -116,6 +118,7 @@ impl MasterConf {
             parallel_syncs: DEFAULT_PARALLEL_SYNCS,
             crash_grace: DEFAULT_CRASH_GRACE_MS,
             reboot_down_after: 0,
+            forget_after: 0,
             notification_script: None,
             client_reconfig_script: None,
             auth_user: None,
@@ -137,6 +140,7 @@ pub struct SentinelConf {
     pub(crate) masters: BTreeMap<String, MasterConf>,
     ordinary: Vec<OrdinaryLine>,
     scripts: Vec<ScriptLine>,
+    warnings: Vec<String>,
 }
 
 const UNRECOGNIZED: &str = "Unrecognized sentinel configuration statement.";
@@ -154,6 +158,7 @@ impl SentinelConf {
             masters: BTreeMap::new(),
             ordinary: Vec::new(),
             scripts: Vec::new(),
+            warnings: Vec::new(),
         };
         let mut statements = Vec::new();
         for (index, raw) in text.split(|&b| b == b'\n').enumerate() {
@@ -187,6 +192,11 @@ impl SentinelConf {
         &self.scripts
     }
 
+    /// What was read otherwise than redis-sentinel would have done, for the log.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// True when the file holds a state that this sentinel has written: it votes from the start.
     pub fn has_state(&self) -> bool {
         self.globals.myid.is_some()
@@ -202,11 +212,22 @@ impl SentinelConf {
         let mut line = Line { text: raw.to_vec(), sentinel: None };
         if !trimmed.is_empty() && trimmed[0] != b'#' {
             let text = String::from_utf8_lossy(trimmed).into_owned();
-            let words = resp::split_args(trimmed).map_err(|_| ConfError {
-                line: number,
-                text: text.clone(),
-                message: "Unbalanced quotes in configuration line".to_string(),
-            })?;
+            let before_comment = words_before_comment(trimmed);
+            if before_comment.is_some() {
+                self.warnings.push(format!(
+                    "Line {number} of the configuration, '{text}': what follows the value is taken as \
+                     a comment. redis-sentinel refuses such a line; better write the comment on a line \
+                     of its own."
+                ));
+            }
+            let words = match before_comment {
+                Some(words) => words,
+                None => words_of(trimmed).ok_or_else(|| ConfError {
+                    line: number,
+                    text: text.clone(),
+                    message: "Unbalanced quotes in configuration line".to_string(),
+                })?,
+            };
             let mut args: Vec<String> =
                 words.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
             if args.first().is_some_and(|a| a.eq_ignore_ascii_case("sentinel")) {
@@ -290,6 +311,7 @@ impl SentinelConf {
             | "parallel-syncs"
             | "crash-grace"
             | "master-reboot-down-after-period"
+            | "forget-after"
             | "notification-script"
             | "client-reconfig-script"
             | "auth-pass"
@@ -322,6 +344,7 @@ impl SentinelConf {
             "parallel-syncs" => master.parallel_syncs = atoi(value),
             "crash-grace" => master.crash_grace = not_negative(value)?,
             "master-reboot-down-after-period" => master.reboot_down_after = not_negative(value)?,
+            "forget-after" => master.forget_after = not_negative(value)?,
             "auth-pass" => master.auth_pass = text(),
             "auth-user" => master.auth_user = text(),
             "config-epoch" | "leader-epoch" => {
@@ -426,6 +449,47 @@ fn is_global(directive: &str) -> bool {
             | "sentinel-user"
             | "sentinel-pass"
     )
+}
+
+/// Words of a complete line, `sentinel` included; nothing for lines that may have more or fewer, and
+/// for those of others.
+fn words_of_directive(directive: &str) -> Option<usize> {
+    Some(match directive {
+        "monitor" => 6,
+        "rename-command" => 5,
+        "known-replica" | "known-sentinel" => return None,
+        name if is_global(name) => 3,
+        _ => 4,
+    })
+}
+
+/// The words of one of Sentinel's lines that has a comment behind its last one, without the comment.
+pub fn words_before_comment(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let is_blank = |b: u8| matches!(b, b' ' | b'\t');
+    let readings = (1..line.len())
+        .filter(|&at| line[at] == b'#' && is_blank(line[at - 1]))
+        .filter_map(|at| resp::split_args(&line[..at]).ok());
+    for words in readings {
+        let [first, directive, ..] = words.as_slice() else { continue };
+        if !first.eq_ignore_ascii_case(b"sentinel") {
+            return None;
+        }
+        let wanted = words_of_directive(&canonical(&String::from_utf8_lossy(directive)))?;
+        if words.len() >= wanted {
+            return (words.len() == wanted).then_some(words);
+        }
+    }
+    None
+}
+
+/// The words of any line. Quotes in the comment of another directive's line are none of our business.
+fn words_of(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    resp::split_args(line).ok().or_else(|| {
+        (1..line.len())
+            .filter(|&at| line[at] == b'#' && matches!(line[at - 1], b' ' | b'\t'))
+            .find_map(|at| resp::split_args(&line[..at]).ok())
+            .filter(|words| words.len() == 2 && !words[0].eq_ignore_ascii_case(b"sentinel"))
+    })
 }
 
 /// The directive's one spelling.

@@ -72,6 +72,8 @@ pub(crate) struct Core {
     pub dead: bool,
     /// Peers' addresses that one master's hello has changed for all.
     pub moved_peers: Vec<(String, Addr)>,
+    /// Names that did not resolve when last looked up, and when that was said.
+    pub unresolved: BTreeMap<String, MonoMs>,
     /// Masters other than the present one that have to be looked at again.
     pub touch_all: bool,
 }
@@ -112,6 +114,7 @@ impl Core {
             simulate_failure: 0,
             dead: false,
             moved_peers: Vec::new(),
+            unresolved: BTreeMap::new(),
             touch_all: false,
         }
     }

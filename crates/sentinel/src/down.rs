@@ -23,6 +23,58 @@ pub(crate) fn judge(c: &mut Core, m: &mut Master) {
         judge_peer(c, m, &key);
     }
     judge_quorum(c, m);
+    if m.forget_after > 0 {
+        forget_replicas(c, m);
+        forget_peers(c, m);
+    }
+}
+
+/// Forgets replicas that have been down for `forget-after`, while the master is well: what it says
+/// of its replicas is then the truth.
+fn forget_replicas(c: &mut Core, m: &mut Master) {
+    if !m.failover.is_idle() || m.node.s_down.is_some() || m.node.role != Role::Master {
+        return;
+    }
+    let gone: Vec<_> = m
+        .replicas
+        .iter()
+        .filter(|(_, node)| node.s_down.is_some_and(|since| c.io.due(since, m.forget_after)))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in gone {
+        if let Some(node) = m.replicas.remove(&key) {
+            c.replica_event(LogLevel::Notice, "-slave", m, &node, " #forget-after");
+            c.release_link(node.link);
+            c.persist();
+        }
+    }
+}
+
+/// Forgets sentinels that have been down and silent for `forget-after`, but only while a majority of
+/// all known ones is there: a sentinel that is cut off must not make itself the majority by waiting.
+fn forget_peers(c: &mut Core, m: &mut Master) {
+    let present = 1 + m.peers.values().filter(|p| p.s_down.is_none()).count() as u64;
+    if present < m.majority() || !m.failover.is_idle() {
+        return;
+    }
+    let gone: Vec<_> = m
+        .peers
+        .iter()
+        .filter(|(_, peer)| {
+            peer.s_down.is_some_and(|since| {
+                c.io.due(since, m.forget_after) && c.io.due(peer.last_hello, m.forget_after)
+            })
+        })
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in gone {
+        if let Some(peer) = m.peers.remove(&key) {
+            c.peer_event(LogLevel::Notice, "-sentinel", m, &peer, " #forget-after");
+            c.release_link(peer.link);
+            m.confirmation = None;
+            c.persist();
+        }
+    }
 }
 
 /// True when the instance behind the link has owed an answer for longer than `down_after`.

@@ -155,6 +155,12 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     if rebooted {
         node_event(c, m, which, LogLevel::Notice, "+reboot", "");
     }
+    if facts.run_id.is_some() {
+        drop_doubles(c, m);
+    }
+    if which.node(m).is_none() {
+        return;
+    }
     // An old master that has come back may have replicas of its own that nobody else knows.
     let was_master = which.node(m).is_some_and(|n| n.may_be_old_master);
     if facts.role == Some(Role::Master) && (*which == Which::Master || was_master) {
@@ -288,4 +294,41 @@ pub(crate) fn insert_replica(c: &mut Core, m: &mut Master, addr: Addr) -> Replic
     let link = c.add_node_link(m, Owner::Replica(m.id, key.clone()), addr.clone());
     m.replicas.insert(key.clone(), Node::new(addr, link, Role::Replica, now));
     key
+}
+
+/// Forgets replicas that are another entry under another address: a container that came back with
+/// a new IP must not leave a phantom. One process is one run id; entries by name stay before those by
+/// IP, for only a name can be followed to the next address.
+pub(crate) fn drop_doubles(c: &mut Core, m: &mut Master) {
+    let doubles: Vec<ReplicaKey> = m
+        .replicas
+        .iter()
+        .filter(|(key, node)| {
+            let others = m.replicas.iter().filter(|(other, _)| other != key).map(|(_, n)| n);
+            m.failover.chosen() != Some(*key)
+                && std::iter::once(&m.node).chain(others).any(|other| is_double(c, node, other))
+        })
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in doubles {
+        if let Some(node) = m.replicas.remove(&key) {
+            let which = c.describe_replica(m, &node);
+            c.log(LogLevel::Notice, format!("Forgetting another address of a known node: {which}"));
+            c.release_link(node.link);
+            c.persist();
+        }
+    }
+}
+
+/// True when `node` is only another address of `other`.
+fn is_double(c: &Core, node: &Node, other: &Node) -> bool {
+    if node.addr.is_name() {
+        return false;
+    }
+    if other.addr.is_name() && other.addr.same(&node.addr) {
+        return true;
+    }
+    let one_process = !node.runid.is_empty() && node.runid == other.runid;
+    let answers = |node: &Node| node.s_down.is_none() && c.link(node.link).cmd.is_up();
+    one_process && answers(other) && (other.addr.is_name() || !answers(node))
 }

@@ -18,6 +18,9 @@ use crate::machine::{Sentinel, Touched};
 use crate::model::{Live, Master, MasterId, Role};
 use crate::{hello, info, reconf, vote};
 
+/// A name that does not resolve is mentioned again after so long.
+const SAY_AGAIN_MS: u64 = 60_000;
+
 impl Sentinel {
     /// The masters that a link serves.
     fn touched_by(&self, link: LinkId) -> Touched {
@@ -199,11 +202,12 @@ impl Sentinel {
 
     pub(crate) fn resolved(&mut self, host: &str, addr: Option<IpAddr>) -> Touched {
         let Some(ip) = addr else {
-            // The last good address stays.
-            let line = format!("Failed to resolve hostname '{host}'");
-            self.c.log(LogLevel::Warning, line);
+            self.not_resolved(host);
             return Touched::Nothing;
         };
+        if self.c.unresolved.remove(host).is_some() {
+            self.c.log(LogLevel::Warning, format!("The hostname '{host}' resolves to {ip} now"));
+        }
         let same = |addr: &Addr| addr.is_name() && addr.host.eq_ignore_ascii_case(host);
         for m in self.masters.values_mut() {
             for node in std::iter::once(&mut m.node).chain(m.replicas.values_mut()) {
@@ -222,7 +226,31 @@ impl Sentinel {
         for link in links.values_mut().filter(|link| same(&link.addr)) {
             link.set_ip(io, ip);
         }
+        for m in self.masters.values_mut() {
+            info::drop_doubles(&mut self.c, m);
+        }
         Touched::All
+    }
+
+    /// A name has no address: the last good one stays. Said once, then once in a minute.
+    fn not_resolved(&mut self, host: &str) {
+        let now = self.c.now();
+        if self.c.unresolved.get(host).is_some_and(|&said| now.since(said) < SAY_AGAIN_MS) {
+            return;
+        }
+        let mut addrs = self.masters.values().flat_map(|m| {
+            let nodes = std::iter::once(&m.node).chain(m.replicas.values()).map(|n| &n.addr);
+            nodes.chain(m.peers.values().map(|p| &p.addr))
+        });
+        let last = addrs
+            .find(|addr| addr.is_name() && addr.host.eq_ignore_ascii_case(host))
+            .and_then(|addr| addr.ip);
+        let what_now = match last {
+            Some(ip) => format!("its last address {ip} stays in use"),
+            None => "waiting until it resolves".to_string(),
+        };
+        self.c.unresolved.insert(host.to_string(), now);
+        self.c.log(LogLevel::Warning, format!("Failed to resolve hostname '{host}': {what_now}"));
     }
 
     pub(crate) fn persisted(&mut self, token: PersistToken) -> Touched {

@@ -77,7 +77,7 @@ pub use api::{
     CloseReason, CommandOutcome, ConnId, ConnectError, Input, LinkPurpose, LogLevel, Now, Options,
     Output, PersistToken, ScriptExit, ScriptId,
 };
-pub use conf::{ConfError, OrdinaryLine, ScriptLine, SentinelConf};
+pub use conf::{ConfError, OrdinaryLine, ScriptLine, SentinelConf, words_before_comment};
 pub use hello::{HELLO_CHANNEL, Hello};
 pub use machine::Sentinel;
 pub use status::{MasterStatus, NodeStatus, PeerStatus, Status};

@@ -80,6 +80,7 @@ impl Sentinel {
             parallel_syncs: conf.parallel_syncs,
             crash_grace: conf.crash_grace,
             reboot_down_after: conf.reboot_down_after,
+            forget_after: conf.forget_after,
             notification_script: conf.notification_script,
             client_reconfig_script: conf.client_reconfig_script,
             auth_user: conf.auth_user,

@@ -325,6 +325,8 @@ pub(crate) struct Master {
     pub parallel_syncs: i64,
     pub crash_grace: u64,
     pub reboot_down_after: u64,
+    /// Replicas and sentinels that are down for so long are forgotten; 0 = never.
+    pub forget_after: u64,
     pub notification_script: Option<String>,
     pub client_reconfig_script: Option<String>,
     pub auth_user: Option<String>,

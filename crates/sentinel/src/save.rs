@@ -67,6 +67,7 @@ fn wanted_of(m: &Master, wanted: &mut Vec<Wanted>) {
     number("failover-timeout", m.failover_timeout, defaults.failover_timeout);
     number("crash-grace", m.crash_grace, DEFAULT_CRASH_GRACE_MS);
     number("master-reboot-down-after-period", m.reboot_down_after, 0);
+    number("forget-after", m.forget_after, 0);
     let syncs = m.parallel_syncs.to_string();
     let default = m.parallel_syncs == defaults.parallel_syncs;
     wanted.push(Wanted::new(&["parallel-syncs", name, &syncs], true, default));

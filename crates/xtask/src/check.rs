@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::run::{self, Counts};
-use crate::{diff, e2e, paths, tidy};
+use crate::{diff, docker, e2e, paths, tidy};
 
 /// Seeds of the differential test within `cargo xtask test`, and the commands of each.
 const DIFF_SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
@@ -21,6 +21,8 @@ const SIM_SECONDS: &str = "60";
 struct Tally {
     counts: Counts,
     failed: Vec<String>,
+    /// Parts that could not run here, and why.
+    skipped: Vec<String>,
 }
 
 impl Tally {
@@ -48,7 +50,11 @@ impl Tally {
     }
 
     fn finish(self) -> Result<()> {
-        println!("\n{}", self.counts.line());
+        println!();
+        for part in &self.skipped {
+            println!("SKIPPED: {part}");
+        }
+        println!("{}", self.counts.line());
         if !self.failed.is_empty() {
             bail!("failed: {}", self.failed.join(", "));
         }
@@ -68,6 +74,17 @@ pub fn test() -> Result<()> {
     let mut tally = Tally::default();
     run_check(&mut tally);
     tally.counted("end-to-end tests", || e2e::run(&e2e::Options::all()));
+    let mut skipped = None;
+    tally.counted("containers", || {
+        Ok(match docker::run()? {
+            docker::Outcome::Ran(counts, fine) => (counts, fine),
+            docker::Outcome::Skipped(why) => {
+                skipped = Some(format!("containers: {why}"));
+                (Counts::default(), true)
+            }
+        })
+    });
+    tally.skipped.extend(skipped);
     for seed in DIFF_SEEDS {
         tally.part(&format!("differential test, seed {seed}"), || {
             diff::run(&diff::Options::seeded(seed, DIFF_COMMANDS)).map(drop)

@@ -15,7 +15,7 @@ use crate::run::{self, Counts};
 /// What the command line says.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only tests whose name fits (pytest's -k).
+    /// Only tests whose name fits (pytest's -k); `docker`: the image and the examples.
     filter: Option<String>,
     /// `redoubt`, or `redis` to prove the tests themselves against real Redis.
     #[arg(long, default_value = "redoubt")]
@@ -29,6 +29,11 @@ impl Options {
     /// All tests against the product.
     pub fn all() -> Options {
         Options { against: "redoubt".into(), ..Options::default() }
+    }
+
+    /// True for the tests that need a Docker engine, which are apart from the others.
+    pub fn is_docker(&self) -> bool {
+        self.filter.as_deref() == Some("docker")
     }
 }
 
@@ -117,19 +122,6 @@ pub fn install_tools() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let apt = |args: &[&str]| {
-        let mut command = match rustix::process::geteuid().is_root() {
-            true => Command::new("apt-get"),
-            false => {
-                let mut sudo = Command::new("sudo");
-                sudo.arg("apt-get");
-                sudo
-            }
-        };
-        // A freshly installed Debian package must not start a server on the usual port.
-        command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").args(args);
-        run::must(&mut command)
-    };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat())?;
     match tools.iter().find(|(tool, _)| !have(tool)) {
@@ -138,7 +130,23 @@ pub fn install_tools() -> Result<()> {
     }
 }
 
-fn have(tool: &str) -> bool {
+/// Runs apt-get, as root.
+pub fn apt(args: &[&str]) -> Result<()> {
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => Command::new("apt-get"),
+        false => {
+            let mut sudo = Command::new("sudo");
+            sudo.arg("apt-get");
+            sudo
+        }
+    };
+    // A freshly installed Debian package must not start a server on the usual port.
+    command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").args(args);
+    run::must(&mut command)
+}
+
+/// Whether a program is installed.
+pub fn have(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian's administrator tools are not on every user's path.
     std::env::split_paths(&path)

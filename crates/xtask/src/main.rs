@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod diff;
+mod docker;
 mod e2e;
 mod fuzz;
 mod paths;
@@ -39,7 +40,7 @@ enum Task {
     Bench(bench::Options),
     /// Compares replies with redis-server over random commands.
     Diff(diff::Options),
-    /// Runs the end-to-end tests.
+    /// Runs the end-to-end tests; `e2e docker`: the image and the examples with a Docker engine.
     E2e(e2e::Options),
 }
 
@@ -50,6 +51,16 @@ fn closing((counts, fine): (run::Counts, bool)) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn closing_docker(outcome: docker::Outcome) -> anyhow::Result<()> {
+    match outcome {
+        docker::Outcome::Ran(counts, fine) => closing((counts, fine)),
+        docker::Outcome::Skipped(why) => {
+            println!("SKIPPED: containers: {why}");
+            Ok(())
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Check => check::check(),
@@ -58,6 +69,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Diff(options) => diff::run(&options).map(drop),
+        Task::E2e(options) if options.is_docker() => docker::run().and_then(closing_docker),
         Task::E2e(options) => e2e::run(&options).and_then(closing),
     };
     match outcome {

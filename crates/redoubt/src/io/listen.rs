@@ -33,6 +33,22 @@ fn resolve(name: &str) -> Result<IpAddr, String> {
     found.next().map(|addr| addr.ip()).ok_or_else(|| format!("{name}: no address"))
 }
 
+/// Opens the sockets of `extra-ports`, at the addresses of `bind`.
+pub fn extra(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    for word in config.extra_ports.to_str().split_whitespace() {
+        // The configuration has been checked: every word is a port.
+        let port = word.parse().unwrap_or(0);
+        // A port that is in use by ourselves is served already.
+        if port != config.port {
+            listeners.extend(tcp(&config.bind, port, config.tcp_backlog).map_err(|why| {
+                format!("Failed listening on port {port} (TCP), aborting. {why}")
+            })?);
+        }
+    }
+    Ok(listeners)
+}
+
 /// Opens the sockets of `bind` and `port`. An address that this machine lacks is skipped if it is
 /// marked optional. Source: redis 7.0 `server.c:listenToPort`.
 pub fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {

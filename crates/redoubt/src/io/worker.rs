@@ -758,6 +758,9 @@ fn refusal(node: &Node, config: &config::Config, peer: Option<SocketAddr>) -> Op
     let stranger = peer.is_some_and(|peer| !addr::plain_ip(peer.ip()).is_loopback());
     let without_password = || node.access.default_user().rules().needs_no_password();
     if config.protected_mode && stranger && without_password() {
+        if let Some(text) = crate::container::protected_mode_refusal() {
+            return Some(text);
+        }
         return Some(
             "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
              for the default user. In this mode connections are only accepted from the loopback interface. If you \

@@ -213,7 +213,11 @@ mod tests {
         let poll = Poll::new().expect("epoll");
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).expect("eventfd"));
         let config = Config::default();
-        let tools = crate::sentinel::tools(ConfigFile::new(None, false), &waker, Instant::now());
+        let tools = crate::sentinel::tools(
+            ConfigFile::new(None, Default::default(), false),
+            &waker,
+            Instant::now(),
+        );
         let disk = crate::sentinel::disk::Disk::new("unused".into());
         let host =
             SentinelHost::new(ProcessHost(Arc::new(tools)), Arc::new(Ending::new(disk, &config)));

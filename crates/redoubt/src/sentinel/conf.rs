@@ -1,30 +1,140 @@
 //! What a sentinel checks before it starts: its file, its scripts, directives that it can't honour.
 
+use super::state::{self, line_of};
 use super::{Refusal, note};
-use crate::server::config_file::ConfigFile;
+use crate::container;
+use crate::program::Composed;
+use crate::server::config_file::{self, ConfigFile};
 use config::{Config, Loaded};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::io::Errno;
 use sentinel::SentinelConf;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// The file in which the state is kept: a sentinel that would forget its votes must not vote.
-pub fn writable_file(file: &ConfigFile) -> Result<PathBuf, Refusal> {
+/// Where the state is kept, and the text to start from.
+pub struct Source {
+    /// The file that is written.
+    pub path: PathBuf,
+    /// What the machine reads: the configuration with its state.
+    pub text: Vec<u8>,
+    /// The lines that the environment gave, for complaints.
+    composed: Composed,
+    /// Holds the lock of a file that other containers may have mounted as well.
+    _lock: Option<File>,
+}
+
+/// Finds the file in which the state is kept: a sentinel that would forget its votes must not vote.
+///
+/// That is the configuration file. Where it can't be written, for it is mounted read-only, or another
+/// container's sentinel keeps its own state there, or there is none because the environment says
+/// everything, the state goes to `dir`.
+pub fn source(loaded: &Loaded, file: &ConfigFile) -> Result<Source, Refusal> {
+    let in_container = container::is_active();
     let Some(path) = &file.path else {
+        if in_container {
+            return state_in_dir(loaded, file, "the environment", false, None);
+        }
         return Err(Refusal::Log(
             "Sentinel needs config file on disk to save state. Exiting...".into(),
         ));
     };
+    let shown = path.display().to_string();
+    let state = dir_of(loaded).join(state::STATE_FILE);
+    if state != *path && std::fs::read(&state).is_ok_and(|text| state::belongs_to(&text, &shown)) {
+        return state_in_dir(loaded, file, &shown, false, Some("as before"));
+    }
     match access(path, Access::WRITE_OK) {
-        Ok(()) => Ok(path.clone()),
+        Ok(()) if in_container => match own(path) {
+            Some(lock) => in_place(loaded, file, path, Some(lock)),
+            None => {
+                let why = "another sentinel uses its configuration file";
+                state_in_dir(loaded, file, &shown, true, Some(why))
+            }
+        },
+        Ok(()) => in_place(loaded, file, path, None),
+        Err(error) if state != *path && (in_container || error == Errno::ROFS) => {
+            let why = format!("{shown} can't be written ({})", plain(&error.into()));
+            state_in_dir(loaded, file, &shown, false, Some(&why))
+        }
         Err(error) => {
             let why = plain(&error.into());
             Err(Refusal::Log(format!(
-                "Sentinel config file {} is not writable: {why}. Exiting...",
-                path.display()
+                "Sentinel config file {shown} is not writable: {why}. Exiting..."
             )))
         }
     }
+}
+
+/// Locks a file; nothing if somebody else has it.
+fn own(path: &Path) -> Option<File> {
+    let file = File::options().read(true).write(true).open(path).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
+}
+
+fn dir_of(loaded: &Loaded) -> PathBuf {
+    PathBuf::from(loaded.config.dir.to_str().into_owned())
+}
+
+/// The state in the configuration file itself; lines from elsewhere (the command line, the standard
+/// input, included files) follow the file's own.
+fn in_place(
+    loaded: &Loaded,
+    file: &ConfigFile,
+    path: &Path,
+    lock: Option<File>,
+) -> Result<Source, Refusal> {
+    let mut text = file.composed.text.clone();
+    let own: Vec<Vec<Vec<u8>>> =
+        text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    for line in &loaded.sentinel {
+        let words = words_of_sentinel_line(&line.text);
+        if words.is_none_or(|words| !own.contains(&words)) {
+            text.extend(line_of(&line.words));
+            text.push(b'\n');
+        }
+    }
+    Ok(Source { path: path.to_path_buf(), text, composed: file.composed.clone(), _lock: lock })
+}
+
+/// The state in `dir`, beside nothing that belongs to somebody else.
+fn state_in_dir(
+    loaded: &Loaded,
+    file: &ConfigFile,
+    configuration: &str,
+    shared: bool,
+    why: Option<&str>,
+) -> Result<Source, Refusal> {
+    let path = dir_of(loaded).join(state::STATE_FILE);
+    let old = match std::fs::read(&path) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            let why = plain(&error);
+            return Err(refusal(&format!(
+                "reading the sentinel's state {}: {why}",
+                path.display()
+            )));
+        }
+    };
+    let lines: Vec<Vec<u8>> = loaded.sentinel.iter().map(|line| line.text.to_vec()).collect();
+    let text = state::merged(configuration, &lines, shared, old.as_deref());
+    config_file::replace(&path, &text, true).map_err(|error| {
+        refusal(&format!(
+            "the sentinel's state can't be kept in {}: {}; mount a volume that user {} may write",
+            path.display(),
+            plain(&error),
+            rustix::process::geteuid().as_raw()
+        ))
+    })?;
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    note(&format!("This sentinel's state is kept in {}{why}.", path.display()));
+    Ok(Source { path, text, composed: file.composed.clone(), _lock: None })
 }
 
 /// The operating system's words without the number that Rust adds.
@@ -36,25 +146,18 @@ pub fn plain(error: &std::io::Error) -> String {
     }
 }
 
-/// Reads the file's `sentinel` lines, and those that came from elsewhere: the command line, the
-/// standard input, included files. An error is the text to be printed.
-pub fn read(loaded: &Loaded, path: &Path) -> Result<SentinelConf, String> {
-    let mut text = std::fs::read(path).map_err(|error| {
-        format!("Fatal error, can't open config file '{}': {}\n", path.display(), plain(&error))
-    })?;
-    let own: Vec<Vec<Vec<u8>>> =
-        text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
-    if !text.is_empty() && !text.ends_with(b"\n") {
-        text.push(b'\n');
-    }
-    for line in loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words))) {
-        text.extend(line_of(&line.words));
-    }
-    SentinelConf::parse(&text).map_err(|error| {
+/// Reads the `sentinel` lines. An error is the text to be printed.
+pub fn read(source: &Source) -> Result<SentinelConf, String> {
+    let conf = SentinelConf::parse(&source.text).map_err(|error| {
+        if let Some(variable) = source.composed.variable_of(error.line, error.text.as_bytes()) {
+            return format!("Fatal error in the environment: {variable}: {}\n", error.message);
+        }
         let text = error.to_string();
         log_unresolved(&text);
         fatal(&text)
-    })
+    })?;
+    conf.warnings().iter().for_each(|warning| note(warning));
+    Ok(conf)
 }
 
 /// A name without an address is a line of the log, too, as with redis-sentinel.
@@ -68,28 +171,10 @@ fn log_unresolved(complaint: &str) {
     }
 }
 
-/// A line of these words, quoted where they need it: the command line quotes all of them.
-fn line_of(words: &[Vec<u8>]) -> Vec<u8> {
-    let mut line = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        let plain =
-            !word.is_empty() && word.iter().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(b));
-        if at > 0 {
-            line.push(b' ');
-        }
-        if plain {
-            line.extend_from_slice(word);
-        } else {
-            config::push_quoted(&mut line, word);
-        }
-    }
-    line.push(b'\n');
-    line
-}
-
 /// The words of a line, if it is one of Sentinel's.
 fn words_of_sentinel_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let words = config::split_words(line.trim_ascii())?;
+    let line = line.trim_ascii();
+    let words = sentinel::words_before_comment(line).or_else(|| config::split_words(line))?;
     words.first()?.eq_ignore_ascii_case(b"sentinel").then(|| comparable(&words))
 }
 
@@ -103,17 +188,48 @@ fn fatal(why: &str) -> String {
     format!("\n*** FATAL CONFIG FILE ERROR (Redis {}) ***\n{why}\n", node::command::REDIS_VERSION)
 }
 
-/// Every script must be there when it is needed.
+/// Every script must be there when it is needed, and able to run.
 pub fn check_scripts(conf: &SentinelConf) -> Result<(), String> {
-    match conf.scripts().iter().find(|script| !is_executable(&script.path)) {
-        None => Ok(()),
-        Some(script) => Err(fatal(&script.error.to_string())),
+    for script in conf.scripts() {
+        if !is_executable(&script.path) {
+            return Err(fatal(&script.error.to_string()));
+        }
+        if let Some(lacking) = lacks_interpreter(Path::new(&script.path)) {
+            let hint = "An image with a shell is the target `with-shell` of the Dockerfile.";
+            return Err(fatal(&format!(
+                "{}\nIt needs {lacking}, which is not here. {hint}",
+                script.error
+            )));
+        }
     }
+    Ok(())
 }
 
 /// True if the file exists and may be executed by this process.
 pub fn is_executable(path: &str) -> bool {
     access(path, Access::EXEC_OK).is_ok()
+}
+
+/// The interpreter that a script's first line names, if this machine (or small image) lacks it. Found
+/// at the start, it is no surprise in the middle of a failover.
+fn lacks_interpreter(path: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let line = String::from_utf8_lossy(line).into_owned();
+    let mut words = line.split_whitespace();
+    let interpreter = words.next()?;
+    if !is_executable(interpreter) {
+        return Some(interpreter.to_string());
+    }
+    if !interpreter.ends_with("/env") {
+        return None;
+    }
+    let program = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths)
+        .any(|folder| access(folder.join(program), Access::EXEC_OK).is_ok());
+    (!found).then(|| program.to_string())
 }
 
 /// What can't work yet must not seem to.
@@ -161,18 +277,49 @@ pub fn source_address(config: &Config) -> Result<Option<IpAddr>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
-    use crate::server::config_file;
+    use super::{lacks_interpreter, read, source};
+    use crate::program::Composed;
+    use crate::server::config_file::{self, ConfigFile};
 
     /// Loads a file and options as a start does; returns the ordinary result or the error's text.
     fn start(name: &str, file: &str, options: &str) -> Result<sentinel::SentinelConf, String> {
         let path = std::env::temp_dir().join(format!("redoubt-conf-{}-{name}", std::process::id()));
         std::fs::write(&path, file).expect("a temporary file");
         let text = format!("{file}\n{options}");
+        let composed = Composed { text: file.as_bytes().to_vec(), ..Composed::default() };
+        let config_file = ConfigFile::new(Some(path.clone()), composed, true);
         let loaded = config_file::load(text.as_bytes(), true).map_err(|error| error.to_string());
-        let conf = loaded.and_then(|loaded| read(&loaded, &path));
+        let conf = loaded.and_then(|loaded| {
+            let source = source(&loaded, &config_file).map_err(|_| "refused".to_string())?;
+            read(&source)
+        });
         std::fs::remove_file(&path).expect("the temporary file");
         conf
+    }
+
+    #[test]
+    fn scripts_without_their_interpreter_are_found() {
+        let path = std::env::temp_dir().join(format!("redoubt-script-{}", std::process::id()));
+        for (text, lacking) in [
+            ("#!/bin/sh\n", None),
+            ("#! /nonexistent/sh -e\n", Some("/nonexistent/sh")),
+            ("#!/usr/bin/env -S A=1 no-such-shell\n", Some("no-such-shell")),
+            ("#!/usr/bin/env sh", None),
+            ("", None),
+            ("#!", None),
+            ("\u{7f}ELF", None),
+        ] {
+            std::fs::write(&path, text).expect("a temporary file");
+            assert_eq!(lacks_interpreter(&path).as_deref(), lacking, "{text}");
+        }
+        std::fs::remove_file(&path).expect("the temporary file");
+    }
+
+    #[test]
+    fn a_comment_behind_a_line_of_the_file_makes_no_second_master() {
+        let file = "sentinel monitor m 127.0.0.1 6379 2 # it's the master\nport 1 # 포트\n";
+        let conf = start("comment", file, "");
+        assert!(conf.is_ok(), "{conf:?}");
     }
 
     #[test]

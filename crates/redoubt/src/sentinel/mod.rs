@@ -13,6 +13,7 @@ mod host;
 mod links;
 mod names;
 mod scripts;
+mod state;
 
 use crate::io::listen;
 use crate::io::worker::{EventLoop, Handover, Shared, WAKER};
@@ -67,9 +68,9 @@ impl From<String> for Refusal {
 /// Everything up to the first request. Comes back only with a refusal.
 fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     let started = Instant::now();
-    let path = conf::writable_file(&file)?;
+    let source = conf::source(&loaded, &file)?;
     conf::refuse_unsupported(&loaded)?;
-    let conf = conf::read(&loaded, &path).map_err(Refusal::Print)?;
+    let conf = conf::read(&source).map_err(Refusal::Print)?;
     conf::check_scripts(&conf).map_err(Refusal::Print)?;
     conf::drop_data_directives(&mut loaded);
     let mut config = loaded.config;
@@ -90,7 +91,7 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
             .map_err(|error| format!("eventfd: {error}"))?,
     );
 
-    let disk = disk::Disk::new(path);
+    let disk = disk::Disk::new(source.path.clone());
     let tools = Arc::new(tools(file, &driver_waker, started));
     let ending = Arc::new(Ending::new(Arc::clone(&disk), &config));
     let host = SentinelHost::new(ProcessHost(Arc::clone(&tools)), Arc::clone(&ending));
@@ -107,6 +108,7 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
 
     let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
         .map_err(|_| format!("Failed listening on port {} (TCP), aborting.", config.port))?;
+    listeners.extend(listen::extra(&config)?);
     listeners.extend(listen::unix(&config)?);
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".to_string().into());
@@ -122,8 +124,8 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     node.load_users_at_start(&loaded.users)?;
     disk.spawn(news_sender.clone(), Arc::clone(&driver_waker))?;
     host::spawn_signals(ending, news_sender.clone(), Arc::clone(&driver_waker))?;
-    let source = conf::source_address(&config)?;
-    let driver = Driver::new(brain, driver_poll, driver_waker, disk, (news_sender, news), source);
+    let from = conf::source_address(&config)?;
+    let driver = Driver::new(brain, driver_poll, driver_waker, disk, (news_sender, news), from);
     server_spawn("sentinel", move || driver.run())?;
 
     notify_supervisor("READY=1\nSTATUS=Ready to accept connections\n");

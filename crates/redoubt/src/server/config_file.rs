@@ -1,5 +1,6 @@
 //! The configuration file on disk: reading it with its includes, replacing it.
 
+use crate::program::Composed;
 use config::{Config, Included, LoadError, Loaded, Loader};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -10,14 +11,16 @@ use std::path::{Path, PathBuf};
 pub struct ConfigFile {
     /// Absolute path; `None` without a file.
     pub path: Option<PathBuf>,
+    /// The file's text as it was read, with what the environment adds.
+    pub composed: Composed,
     /// True if there was nothing but defaults.
     default: bool,
 }
 
 impl ConfigFile {
-    /// A configuration from this file, if any; `options` tells whether the command line had some.
-    pub fn new(path: Option<PathBuf>, options: bool) -> ConfigFile {
-        ConfigFile { default: path.is_none() && !options, path }
+    /// A configuration from this file, if any; `options` tells whether anything else was given.
+    pub fn new(path: Option<PathBuf>, composed: Composed, options: bool) -> ConfigFile {
+        ConfigFile { default: path.is_none() && !options, path, composed }
     }
 
     /// True if there was neither file nor options.

@@ -113,6 +113,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         listen::tcp(&config.bind, config.port, config.tcp_backlog).map_err(|why| {
             format!("Failed listening on port {} (TCP), aborting. {why}", config.port)
         })?;
+    listeners.extend(listen::extra(&config)?);
     listeners.extend(listen::unix(&config)?);
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".into());

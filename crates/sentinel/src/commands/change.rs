@@ -312,6 +312,7 @@ fn set_option(c: &Core, m: &mut Master, option: &str, values: &[String]) -> Resu
         "quorum" => m.quorum = number(1)? as u64,
         "master-reboot-down-after-period" => m.reboot_down_after = number(0)? as u64,
         "crash-grace" => m.crash_grace = number(0)? as u64,
+        "forget-after" => m.forget_after = number(0)? as u64,
         "auth-pass" => m.auth_pass = text,
         "auth-user" => m.auth_user = text,
         "notification-script" | "client-reconfig-script" => {

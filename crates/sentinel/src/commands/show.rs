@@ -83,6 +83,9 @@ impl Sentinel {
             fields.push(("client-reconfig-script", path.clone()));
         }
         fields.push(("crash-grace", m.crash_grace.to_string()));
+        if m.forget_after > 0 {
+            fields.push(("forget-after", m.forget_after.to_string()));
+        }
         fields
     }
 

@@ -73,6 +73,41 @@ fn odd_but_accepted() {
     }
 }
 
+/// The tutorials' file: comments in Korean, one behind a value; `resolve-hostnames` after the line
+/// that needs it. It comes out as it went in.
+#[test]
+fn the_tutorials_file() {
+    let text = include_bytes!("../../../../examples/compose-sentinel/sentinel.conf");
+    let conf = SentinelConf::parse(text).unwrap();
+    assert_eq!(conf.warnings().len(), 0, "a comment behind `port` is the other reader's business");
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.contains("port 26379 # ") && text.trim_end().ends_with("resolve-hostnames yes"));
+    let bench = Bench::new(&text);
+    let file = bench.file();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        assert!(file.lines().any(|kept| kept == line), "{line}\n{file}");
+    }
+}
+
+#[test]
+fn comments_behind_the_last_word() {
+    let text = "port 26379 # it's the port\n\
+                sentinel monitor mymaster 10.0.0.1 6379 2 # it's mine\n\
+                sentinel auth-pass mymaster \"a # b\" # 비밀번호\n\
+                sentinel deny-scripts-reconfig yes #\n";
+    let conf = SentinelConf::parse(text.as_bytes()).unwrap();
+    assert_eq!(conf.warnings().len(), 3, "{:?}", conf.warnings());
+    let bench = Bench::new(text);
+    assert!(bench.file().starts_with(text), "{}", bench.file());
+    let words = crate::words_before_comment;
+    assert_eq!(words(b"sentinel myid # x"), None);
+    assert_eq!(words(b"sentinel auth-pass mymaster # x"), None, "the third word is the value");
+    assert_eq!(words(b"sentinel auth-pass mymaster #pass # x").unwrap().len(), 4);
+    for text in ["sentinel", "", "#", "sentinel x #", "\"#", "sentinel # # # #", "sentinel 'a #'"] {
+        words(text.as_bytes());
+    }
+}
+
 #[test]
 fn ordinary_lines_are_handed_through() {
     let text = format!("port 5000\n{MONITOR}requirepass \"a b\"\n# x\nuser default on\n");

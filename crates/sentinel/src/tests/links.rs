@@ -260,16 +260,28 @@ fn hostnames() {
     assert!(bench.has_logged("+monitor master mymaster redis-master 6379 quorum 2"));
     assert!(bench.outputs.contains(&Output::Resolve { host: "redis-master".to_string() }));
     bench.input(Input::Resolved { host: "redis-master", addr: None });
-    assert!(bench.has_logged("Failed to resolve hostname 'redis-master'"));
+    let waiting = "Failed to resolve hostname 'redis-master': waiting until it resolves";
+    assert!(bench.has_logged(waiting));
+    // It goes on trying, and does not say so every second.
+    bench.pass(5000);
+    bench.input(Input::Resolved { host: "redis-master", addr: None });
+    assert_eq!(bench.logged().iter().filter(|line| *line == waiting).count(), 1);
+    let asked = |o: &&Output| matches!(o, Output::Resolve { host } if host == "redis-master");
+    assert!(bench.outputs.iter().filter(asked).count() > 3);
+    let addr = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
+    assert_eq!(bench.command(&addr), "*2\r\n$12\r\nredis-master\r\n$4\r\n6379\r\n");
     bench.input(Input::Resolved { host: "redis-master", addr: Some("10.0.0.1".parse().unwrap()) });
     let conn = bench.connect(MASTER);
     bench.serve(conn, MASTER_INFO);
-    let addr = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster"];
+    assert!(bench.has_logged("The hostname 'redis-master' resolves to 10.0.0.1 now"));
     assert_eq!(bench.command(&addr), "*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n");
     // The container goes, and its name with it.
     bench.input(Input::Closed { conn, how: CloseReason::Fin });
     bench.pass(1500);
     bench.input(Input::Resolved { host: "redis-master", addr: None });
+    assert!(bench.has_logged(
+        "Failed to resolve hostname 'redis-master': its last address 10.0.0.1 stays in use"
+    ));
     assert_eq!(bench.command(&addr), "*2\r\n$8\r\n10.0.0.1\r\n$4\r\n6379\r\n");
     assert!(bench.file().contains("sentinel monitor mymaster redis-master 6379 2\n"));
     // It comes back elsewhere.
@@ -279,6 +291,97 @@ fn hostnames() {
     assert_eq!(bench.command(&addr), "*2\r\n$8\r\n10.0.0.7\r\n$4\r\n6379\r\n");
     bench.command(&["SENTINEL", "CONFIG", "SET", "announce-hostnames", "yes"]);
     assert_eq!(bench.command(&addr), "*2\r\n$12\r\nredis-master\r\n$4\r\n6379\r\n");
+}
+
+/// The old master's container comes back with another IP. The new master names it by that IP before
+/// its name resolves again: there must be one entry, and it is the one by name.
+/// (redis/redis#9103, #12184, bitnami/containers#53232: a phantom replica at `:6379`.)
+#[test]
+fn no_phantom_when_a_container_comes_back_with_another_ip() {
+    let mut bench = Bench::new(&format!(
+        "sentinel resolve-hostnames yes\nsentinel monitor mymaster 10.0.0.2 6379 2\n\
+         sentinel known-replica mymaster redis-master 6379\nsentinel myid {MYID}\n"
+    ));
+    bench.input(Input::Resolved { host: "redis-master", addr: Some("10.0.0.1".parse().unwrap()) });
+    bench.input(Input::Resolved { host: "redis-master", addr: None });
+    let conn = bench.connect("10.0.0.2:6379");
+    bench.serve(
+        conn,
+        "run_id:2222222222222222222222222222222222222222\r\nrole:master\r\n\
+         slave0:ip=10.0.0.9,port=6379,state=online\r\n",
+    );
+    assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 2);
+    bench.input(Input::Resolved { host: "redis-master", addr: Some("10.0.0.9".parse().unwrap()) });
+    assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 1);
+    let file = bench.file();
+    assert!(file.contains("known-replica mymaster redis-master 6379"), "{file}");
+    assert!(!file.contains("10.0.0.9"), "{file}");
+    assert!(!file.contains("mymaster  6379") && !file.contains("\"\""), "{file}");
+}
+
+/// A process that answers at two addresses is one replica; the address that is dead goes.
+#[test]
+fn one_run_id_is_one_replica() {
+    let mut bench = Bench::simple();
+    let conn = bench.connect(MASTER);
+    bench.serve(
+        conn,
+        "run_id:1111111111111111111111111111111111111111\r\nrole:master\r\n\
+         slave0:ip=10.0.0.2,port=6379\r\nslave1:ip=10.0.0.3,port=6379\r\n",
+    );
+    let info = "run_id:3333333333333333333333333333333333333333\r\nrole:slave\r\n";
+    let old = bench.connect("10.0.0.2:6379");
+    bench.serve(old, info);
+    // Both answer: nobody can say which one is to go.
+    let new = bench.connect("10.0.0.3:6379");
+    bench.serve(new, info);
+    assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 2);
+    bench.input(Input::Closed { conn: old, how: CloseReason::Fin });
+    for _ in 0..24 {
+        bench.pass(500);
+        bench.serve(new, info);
+    }
+    let replicas = &bench.sentinel.status().masters[0].replicas;
+    assert_eq!(replicas.len(), 1, "{replicas:?}");
+    assert!(!bench.file().contains("10.0.0.2"), "{}", bench.file());
+}
+
+/// Sentinels and replicas that are gone for good (redis/redis#1972, #1988).
+#[test]
+fn forget_after_forgets_who_is_gone() {
+    let other = "c".repeat(40);
+    let mut bench = Bench::new(&format!(
+        "sentinel monitor mymaster 10.0.0.1 6379 2\nsentinel myid {MYID}\n\
+         sentinel down-after-milliseconds mymaster 1000\nsentinel forget-after mymaster 60000\n\
+         sentinel known-replica mymaster 10.0.0.2 6379\n\
+         sentinel known-sentinel mymaster 10.0.1.2 26379 {PEER}\n\
+         sentinel known-sentinel mymaster 10.0.1.3 26379 {other}\n"
+    ));
+    let conn = bench.connect(MASTER);
+    let peer = bench.connect("10.0.1.2:26379");
+    let live = |bench: &mut Bench, ms: u64, with_peer: bool| {
+        for _ in 0..ms / 500 {
+            bench.pass(500);
+            bench.serve(conn, "role:master\r\n");
+            if with_peer {
+                bench.serve(peer, "");
+            }
+        }
+    };
+    live(&mut bench, 50_000, true);
+    assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 1);
+    assert_eq!(bench.sentinel.status().masters[0].peers.len(), 2);
+    live(&mut bench, 30_000, true);
+    assert_eq!(bench.sentinel.status().masters[0].replicas.len(), 0);
+    assert_eq!(bench.sentinel.status().masters[0].peers.len(), 1);
+    assert!(bench.logged().iter().any(|line| line.starts_with("-sentinel sentinel ccc")));
+    // Alone, without a majority, it forgets nobody, however long it takes.
+    bench.input(Input::Closed { conn: peer, how: CloseReason::Fin });
+    live(&mut bench, 200_000, false);
+    assert_eq!(bench.sentinel.status().masters[0].peers.len(), 1);
+    assert!(bench.file().contains("sentinel forget-after mymaster 60000"));
+    assert_eq!(bench.command(&["SENTINEL", "SET", "mymaster", "forget-after", "0"]), "+OK\r\n");
+    assert!(bench.file().contains("sentinel forget-after mymaster 0"), "{}", bench.file());
 }
 
 /// Two masters that share a sentinel share the link to it.
