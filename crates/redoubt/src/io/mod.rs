@@ -11,4 +11,5 @@ pub mod listen;
 pub mod replica;
 pub mod stream;
 pub mod sys;
+pub mod tls;
 pub mod worker;
