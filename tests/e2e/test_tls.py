@@ -222,8 +222,11 @@ def test_small_pieces_and_half_closed(world, certs):
     # The last requests are answered although the client says farewell behind them.
     with wrapped(node, certs) as secure:
         secure.sendall(b"PING\r\n" * 3)
-        plain = secure.unwrap()
-        plain.close()
+        try:
+            secure.unwrap()
+        except ssl.SSLError:
+            # The answers come before the other side's farewell; this library does not like that.
+            pass
     wait_until(lambda: "cmdstat_ping" in node.info("commandstats"), "the requests ran")
     wait_until(lambda: int(node.info("clients")["connected_clients"]) == 1, "all are gone")
 
@@ -238,7 +241,7 @@ def test_output_limit_counts_what_is_encrypted(world, certs):
                 secure.sendall(b"GET k\r\n")
         except OSError:
             pass
-        node.wait_log("closed for overcoming of output buffer limits", mark)
+        node.wait_log("for overcoming of output buffer limits", mark)
     assert client(node, certs).ping()
 
 
