@@ -19,7 +19,7 @@ pub struct SetRules {
     pub loading: bool,
 }
 
-/// One directive of a CONFIG SET whose value changed.
+/// One directive of a CONFIG SET whose value changed, or what it names may have.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// Its row.
@@ -114,7 +114,7 @@ impl Config {
             let (old, new) = (row.show(self), row.show(&config));
             // A name and its alias may both be given; the later one stands.
             changes.retain(|change: &Change| change.directive.name != row.name);
-            if old != new {
+            if old != new || row.is_volatile() {
                 changes.push(Change { directive: row, name, old, new });
             }
         }

@@ -74,6 +74,10 @@ pub(crate) const NO_EFFECT: u8 = 4;
 /// CONFIG SET is refused while data is loaded.
 pub(crate) const DENY_LOADING: u8 = 8;
 
+/// The value names something outside, such as a file, that may have changed although the value has
+/// not: CONFIG SET acts on it in any case.
+pub(crate) const VOLATILE: u8 = 64;
+
 /// One row of the table.
 pub struct Directive {
     /// The name in the file.
@@ -113,6 +117,11 @@ impl Directive {
     /// The name, then the alias if it has one.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.alias)
+    }
+
+    /// Whether CONFIG SET acts also on a value that does not change.
+    pub(crate) fn is_volatile(&self) -> bool {
+        self.flags & VOLATILE != 0
     }
 
     /// Whether CONFIG GET shows it only to who names it.
@@ -333,26 +342,26 @@ directives! {
         max_new_tls_connections_per_cycle: u32 = "max-new-tls-connections-per-cycle", int(1, 1000), "1", Runtime, NO_EFFECT, "TLS connections accepted in one turn of the loop (since 7.4).";
     }
     "TLS" {
-        tls_port: u16 = "tls-port", int(0, 65535), "0", Runtime, NO_EFFECT, "TCP port for TLS; 0 = none.";
-        tls_cert_file: Text = "tls-cert-file", UNSET, "", Runtime, NO_EFFECT, "Certificate, PEM.";
-        tls_key_file: Text = "tls-key-file", UNSET, "", Runtime, NO_EFFECT, "Private key, PEM.";
-        tls_key_file_pass: Text = "tls-key-file-pass", UNSET, "", Runtime, SECRET | NO_EFFECT, "Password of the private key.";
-        tls_client_cert_file: Text = "tls-client-cert-file", UNSET, "", Runtime, NO_EFFECT, "Certificate for outgoing connections.";
-        tls_client_key_file: Text = "tls-client-key-file", UNSET, "", Runtime, NO_EFFECT, "Private key for outgoing connections.";
-        tls_client_key_file_pass: Text = "tls-client-key-file-pass", UNSET, "", Runtime, SECRET | NO_EFFECT, "Password of the private key for outgoing connections.";
-        tls_dh_params_file: Text = "tls-dh-params-file", UNSET, "", Runtime, NO_EFFECT, "Diffie-Hellman parameters of old clients.";
-        tls_ca_cert_file: Text = "tls-ca-cert-file", UNSET, "", Runtime, NO_EFFECT, "Trusted certificates, one file.";
-        tls_ca_cert_dir: Text = "tls-ca-cert-dir", UNSET, "", Runtime, NO_EFFECT, "Trusted certificates, a folder.";
-        tls_auth_clients: TlsAuthClients = "tls-auth-clients", CHOICE, "yes", Runtime, NO_EFFECT, "Whether clients must show a certificate.";
-        tls_replication: bool = "tls-replication", BOOL, "no", Runtime, NO_EFFECT, "TLS to the master.";
+        tls_port: u16 = "tls-port", int(0, 65535), "0", Runtime, 0, "TCP port for TLS; 0 = none.";
+        tls_cert_file: Text = "tls-cert-file", UNSET, "", Runtime, VOLATILE, "Certificate, PEM.";
+        tls_key_file: Text = "tls-key-file", UNSET, "", Runtime, VOLATILE, "Private key, PEM.";
+        tls_key_file_pass: Text = "tls-key-file-pass", UNSET, "", Runtime, SECRET | NO_EFFECT, "Password of the private key; encrypted keys are not read.";
+        tls_client_cert_file: Text = "tls-client-cert-file", UNSET, "", Runtime, VOLATILE, "Certificate for outgoing connections.";
+        tls_client_key_file: Text = "tls-client-key-file", UNSET, "", Runtime, VOLATILE, "Private key for outgoing connections.";
+        tls_client_key_file_pass: Text = "tls-client-key-file-pass", UNSET, "", Runtime, SECRET | NO_EFFECT, "The same for outgoing connections.";
+        tls_dh_params_file: Text = "tls-dh-params-file", UNSET, "", Runtime, NO_EFFECT, "Diffie-Hellman parameters of old clients, which TLS here does without.";
+        tls_ca_cert_file: Text = "tls-ca-cert-file", UNSET, "", Runtime, VOLATILE, "Trusted certificates, one file.";
+        tls_ca_cert_dir: Text = "tls-ca-cert-dir", UNSET, "", Runtime, VOLATILE, "Trusted certificates, all files of a folder.";
+        tls_auth_clients: TlsAuthClients = "tls-auth-clients", CHOICE, "yes", Runtime, 0, "Whether clients must show a certificate.";
+        tls_replication: bool = "tls-replication", BOOL, "no", Runtime, 0, "TLS to the master, and between sentinels and nodes.";
         tls_cluster: bool = "tls-cluster", BOOL, "no", Runtime, NO_EFFECT, "TLS on the cluster bus.";
-        tls_protocols: Text = "tls-protocols", UNSET, "", Runtime, NO_EFFECT, "Allowed versions, such as `TLSv1.2 TLSv1.3`.";
-        tls_ciphers: Text = "tls-ciphers", UNSET, "", Runtime, NO_EFFECT, "Allowed ciphers up to TLS 1.2.";
-        tls_ciphersuites: Text = "tls-ciphersuites", UNSET, "", Runtime, NO_EFFECT, "Allowed cipher suites of TLS 1.3.";
-        tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", BOOL, "no", Runtime, NO_EFFECT, "The server's order of ciphers counts.";
-        tls_session_caching: bool = "tls-session-caching", BOOL, "yes", Runtime, NO_EFFECT, "Let clients resume sessions.";
-        tls_session_cache_size: u32 = "tls-session-cache-size", int(0, INT), "20480", Runtime, NO_EFFECT, "Sessions kept.";
-        tls_session_cache_timeout: u32 = "tls-session-cache-timeout", int(0, INT), "300", Runtime, NO_EFFECT, "Seconds that a session is kept.";
+        tls_protocols: Text = "tls-protocols", UNSET, "", Runtime, 0, "Allowed versions out of `TLSv1.2 TLSv1.3`.";
+        tls_ciphers: Text = "tls-ciphers", UNSET, "", Runtime, 0, "Allowed ciphers up to TLS 1.2.";
+        tls_ciphersuites: Text = "tls-ciphersuites", UNSET, "", Runtime, 0, "Allowed cipher suites of TLS 1.3.";
+        tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", BOOL, "no", Runtime, 0, "The server's order of ciphers counts.";
+        tls_session_caching: bool = "tls-session-caching", BOOL, "yes", Runtime, 0, "Let clients resume sessions.";
+        tls_session_cache_size: u32 = "tls-session-cache-size", int(0, INT), "20480", Runtime, 0, "Sessions kept.";
+        tls_session_cache_timeout: u32 = "tls-session-cache-timeout", int(0, INT), "300", Runtime, 0, "Seconds that a session is kept.";
     }
     "Process" {
         daemonize: bool = "daemonize", BOOL, "no", AtStart, 0, "Run in the background.";

@@ -155,6 +155,8 @@ pub fn replica_options(config: &config::Config) -> ReplicaOptions {
     ReplicaOptions {
         listening_port: if config.replica_announce_port != 0 {
             config.replica_announce_port
+        } else if config.tls_replication && config.tls_port != 0 {
+            config.tls_port
         } else {
             config.port
         },

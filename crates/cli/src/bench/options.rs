@@ -62,6 +62,8 @@ Usage: redoubt benchmark [OPTIONS] [COMMAND [ARGUMENT ...]]
 
   -h HOST, -p PORT, -s SOCKET, -a PASSWORD, --user USER, -u URI, --dbnum DB, -3
                      the server, as for `redoubt cli`
+  --tls, --sni, --cacert, --cacertdir, --insecure, --cert, --key, --tls-ciphers,
+  --tls-ciphersuites speak TLS, as for `redoubt cli`
   -c N               connections (default 50)
   -n N               requests of each test (default 100000)
   -d BYTES           size of values (default 3)
@@ -104,7 +106,11 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, String> {
                 let version = env!("CARGO_PKG_VERSION");
                 return Ok(Parsed::Say(format!("redis-benchmark 7.0.15 (Redoubt {version})\n")));
             }
-            "-h" | "-p" | "-s" | "-a" | "--user" | "-u" => of_client.extend([arg, value()?]),
+            "-h" | "-p" | "-s" | "-a" | "--user" | "-u" | "--sni" | "--cacert" | "--cacertdir"
+            | "--cert" | "--key" | "--tls-ciphers" | "--tls-ciphersuites" => {
+                of_client.extend([arg, value()?]);
+            }
+            "--tls" | "--insecure" => of_client.push(arg),
             "--dbnum" => of_client.extend(["-n".into(), value()?]),
             "-3" => of_client.push(arg),
             "-c" => options.clients = number(&value()?).clamp(1, 100_000) as usize,
@@ -127,10 +133,6 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, String> {
             "-x" => options.stdin = true,
             "--enable-tracking" => options.tracking = true,
             "--cluster" => return Err("--cluster: cluster mode is not there yet.".into()),
-            "--tls" | "--sni" | "--cacert" | "--cacertdir" | "--insecure" | "--cert" | "--key"
-            | "--tls-ciphers" | "--tls-ciphersuites" => {
-                return Err(format!("{name}: TLS is not there yet."));
-            }
             _ if name.starts_with('-') => return Err(invalid(&name)),
             _ => {
                 options.command.push(arg.into_vec());

@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use super::answer::{self, Answer};
 use super::options::Options;
+use super::secure::{NotSet, Secure};
 
 /// How often a wait looks whether it has been called off.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// Idle seconds before the first keepalive probe, as redis-cli sets it.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Either kind of stream.
+/// Any kind of stream.
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Secure),
 }
 
 impl Stream {
@@ -27,6 +29,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer, LOOK_AROUND),
         }
     }
 
@@ -34,6 +37,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes),
         }
     }
 }
@@ -105,7 +109,10 @@ impl Link {
                 // A link that cannot be probed still works; only a dead peer is noticed later.
                 let _ = rustix::net::sockopt::set_socket_keepalive(stream.as_fd(), true);
                 let _ = rustix::net::sockopt::set_tcp_keepidle(stream.as_fd(), KEEPALIVE);
-                Stream::Tcp(stream)
+                match options.tls {
+                    true => Stream::Tls(Secure::connect(stream, options)?),
+                    false => Stream::Tcp(stream),
+                }
             }
         };
         Ok(Link { reader: BufReader::with_capacity(64 << 10, Patient { stream, call_off }) })
@@ -128,6 +135,7 @@ impl Link {
         Ok(match &self.reader.get_ref().stream {
             Stream::Tcp(stream) => Box::new(stream.try_clone()?),
             Stream::Unix(stream) => Box::new(stream.try_clone()?),
+            Stream::Tls(stream) => Box::new(stream.clone()),
         })
     }
 
@@ -135,6 +143,18 @@ impl Link {
     pub fn receive(&mut self) -> io::Result<Answer> {
         answer::read(&mut self.reader)
     }
+}
+
+/// What to say when there is no connection.
+pub fn no_connection(options: &Options, error: &io::Error) -> String {
+    if let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<NotSet>()) {
+        return format!("Could not negotiate a TLS connection: {why}");
+    }
+    let place = match &options.socket {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None => format!("{}:{}", options.host, options.port),
+    };
+    format!("Could not connect to Redis at {place}: {}", error_text(error))
 }
 
 /// Tries every address of the name, as the resolver orders them; the last failure counts.

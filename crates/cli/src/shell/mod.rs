@@ -1,7 +1,7 @@
 //! `redoubt cli`: the command line client, in the form of redis-cli.
 //!
 //! Output, exit codes and messages are redis-cli's, so that scripts written for it work. What is
-//! not here (TLS, the cluster manager, RDB files, some measurements) is refused by name.
+//! not here (the cluster manager, RDB files, some measurements) is refused by name.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
@@ -17,6 +17,7 @@ mod options;
 mod pipe;
 mod prompt;
 mod render;
+mod secure;
 mod session;
 pub(crate) mod tool;
 mod watch;
@@ -41,7 +42,7 @@ prompt with history.
   -a PASSWORD        password; --pass is the same. Others on this machine can read it in the list
                      of processes: the environment variable REDISCLI_AUTH is safer
   --user USER        ACL user that the password belongs to
-  -u URI             redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]
+  -u URI             redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]; rediss:// speaks TLS
   -n DB              database number
   -2, -3             speak RESP2 (the default) or RESP3
   -r N               run the command N times; -1: for ever
@@ -60,6 +61,14 @@ prompt with history.
   --no-raw           print replies for people (default on a terminal)
   --show-pushes YN   print messages that come unasked in RESP3 (default: on a terminal)
   --no-auth-warning  keep quiet about a password on the command line
+  --tls              speak TLS
+  --cacert FILE      trust these certificates; --cacertdir: those in a folder (default: those that
+                     this system trusts)
+  --insecure         trust any certificate
+  --cert FILE        show this certificate; --key FILE: its key
+  --sni HOST         tell the server this name
+  --tls-ciphers LIST, --tls-ciphersuites LIST
+                     offer these ciphers up to TLS 1.2, and of TLS 1.3
   --eval FILE [KEY ...] [, ARGUMENT ...]
                      run a script
   --pipe             send standard input, which is protocol, and count the replies;

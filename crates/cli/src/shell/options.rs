@@ -63,6 +63,12 @@ pub struct Options {
     pub pipe_timeout: i64,
     /// Show messages that nobody asked for; by default on a terminal only.
     pub show_pushes: Option<bool>,
+    /// `--tls`, `rediss://`
+    pub tls: bool,
+    /// `--cacert` and what else says how to speak TLS.
+    pub tls_options: tls::ClientOptions,
+    /// `--sni`
+    pub sni: Option<String>,
     /// The command and its arguments; empty means prompt or standard input.
     pub command: Vec<Vec<u8>>,
 }
@@ -98,6 +104,9 @@ impl Default for Options {
             memkeys_samples: 0,
             pipe_timeout: 30,
             show_pushes: None,
+            tls: false,
+            tls_options: tls::ClientOptions::default(),
+            sni: None,
             command: Vec::new(),
         }
     }
@@ -211,6 +220,8 @@ fn flag(options: &mut Options, name: &str) -> bool {
         "--latency" => options.mode = Some(Mode::Latency),
         "--latency-history" => options.mode = Some(Mode::LatencyHistory),
         "--no-auth-warning" => options.no_auth_warning = true,
+        "--tls" => options.tls = true,
+        "--insecure" => options.tls_options.insecure = true,
         _ => return false,
     }
     true
@@ -255,6 +266,13 @@ fn with_value(options: &mut Options, name: &str, value: OsString) -> Result<(), 
         "--show-pushes" => {
             options.show_pushes = Some(text.starts_with(['y', 'Y']));
         }
+        "--sni" => options.sni = Some(text),
+        "--cacert" => options.tls_options.cacert = text,
+        "--cacertdir" => options.tls_options.cacertdir = text,
+        "--cert" => options.tls_options.cert = text,
+        "--key" => options.tls_options.key = text,
+        "--tls-ciphers" => options.tls_options.ciphers = text,
+        "--tls-ciphersuites" => options.tls_options.ciphersuites = text,
         _ => return Err(unrecognized(name)),
     }
     Ok(())
@@ -269,8 +287,6 @@ pub fn unquoted(word: &[u8]) -> Option<Vec<u8>> {
 /// Options that redis-cli has and this program has not, and why.
 fn refusal(name: &str) -> Option<String> {
     let why = match name {
-        "--tls" | "--sni" | "--cacert" | "--cacertdir" | "--insecure" | "--cert" | "--key"
-        | "--tls-ciphers" | "--tls-ciphersuites" => "TLS is not there yet",
         "--cluster" => "the cluster manager is not there yet",
         "--ldb" | "--ldb-sync-mode" => "the script debugger is not there",
         "--rdb" | "--functions-rdb" => "fetching an RDB file is not there yet",
@@ -291,14 +307,13 @@ fn leading_number(text: &str) -> i64 {
     text[..digits].parse().unwrap_or(0)
 }
 
-/// `redis://[[user]:password@]host[:port][/db]`.
+/// `redis://[[user]:password@]host[:port][/db]`; `rediss` means with TLS.
 fn uri(options: &mut Options, uri: &str) -> Result<(), String> {
-    let Some(rest) = uri.strip_prefix("redis://") else {
-        return Err(if uri.starts_with("rediss://") {
-            "Invalid URI: TLS is not there yet.".into()
-        } else {
-            "Invalid URI scheme".into()
-        });
+    let rest = if let Some(rest) = uri.strip_prefix("rediss://") {
+        options.tls = true;
+        rest
+    } else {
+        uri.strip_prefix("redis://").ok_or("Invalid URI scheme")?
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = match authority.rsplit_once('@') {
@@ -387,7 +402,11 @@ mod tests {
         assert_eq!(run(&["--csv", "--raw", "x"]).unwrap().form, None);
         assert_eq!(unquoted(b"\"a\\x20b\""), Some(b"a b".to_vec()));
         assert_eq!((unquoted(b"a b"), unquoted(b"\"a"), unquoted(b"")), (None, None, None));
-        assert_eq!(run(&["--tls"]).unwrap_err(), "--tls: TLS is not there yet.");
+        let tls = run(&["--tls", "--cacert", "ca", "--sni", "name", "--insecure"]).unwrap();
+        assert!(tls.tls && tls.tls_options.insecure && tls.tls_options.cacert == "ca");
+        assert_eq!(tls.sni.as_deref(), Some("name"));
+        let uri = run(&["-u", "rediss://h:1/2"]).unwrap();
+        assert!(uri.tls && uri.host == "h" && uri.port == 1 && uri.db == 2);
         assert!(run(&["--quoted-pattern", "\"a"]).is_err());
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::answer::Answer;
-use super::link::{Link, error_text, is_called_off};
+use super::link::{Link, error_text, is_called_off, no_connection};
 use super::options::{Form, Options};
 use super::render;
 
@@ -109,11 +109,7 @@ impl Session {
         match Link::connect(&self.options, self.call_off.clone()) {
             Ok(link) => self.link = Some(link),
             Err(error) => {
-                let place = match &self.options.socket {
-                    Some(path) => path.to_string_lossy().into_owned(),
-                    None => format!("{}:{}", self.options.host, self.options.port),
-                };
-                eprintln!("Could not connect to Redis at {place}: {}", error_text(&error));
+                eprintln!("{}", no_connection(&self.options, &error));
                 if io::stderr().is_terminal() {
                     eprintln!(
                         "No server answers there. -h and -p name another address; `redoubt up` \

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::answer::Answer;
-use super::link::{Link, error_text};
+use super::link::{Link, error_text, no_connection};
 use super::options::Options;
 
 /// What a mode ends with when it cannot go on: the line for standard error.
@@ -32,13 +32,8 @@ impl Tool {
     /// Connects. A refused AUTH or SELECT is said, and what follows may work all the same.
     pub fn connect(options: &Options) -> Result<Tool, Failure> {
         let call_off = Arc::new(AtomicBool::new(false));
-        let link = Link::connect(options, call_off.clone()).map_err(|error| {
-            let place = match &options.socket {
-                Some(path) => path.to_string_lossy().into_owned(),
-                None => format!("{}:{}", options.host, options.port),
-            };
-            Failure(format!("Could not connect to Redis at {place}: {}", error_text(&error)))
-        })?;
+        let link = Link::connect(options, call_off.clone())
+            .map_err(|error| Failure(no_connection(options, &error)))?;
         let mut tool = Tool { link, call_off };
         if let Some(password) = &options.password {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];

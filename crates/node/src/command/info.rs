@@ -253,7 +253,7 @@ fn server(w: &mut Writer<'_, '_, '_>) {
     w.field("process_id", facts.pid);
     w.field("process_supervised", facts.supervised);
     w.field("run_id", &w.cx.node.run_id);
-    w.field("tcp_port", config.port);
+    w.field("tcp_port", if config.port != 0 { config.port } else { config.tls_port });
     w.field("server_time_usec", now.unix_us);
     w.field("uptime_in_seconds", uptime);
     w.field("uptime_in_days", uptime / 86_400);
@@ -269,11 +269,13 @@ fn server(w: &mut Writer<'_, '_, '_>) {
 /// One line for each kind of listening socket. Source: redis 7.2 `server.c:getListensInfoString`.
 fn listeners(w: &mut Writer<'_, '_, '_>, config: &config::Config) {
     let mut number = 0;
-    if config.port != 0 {
-        let addresses: String =
-            config.bind.iter().map(|address| format!(",bind={address}")).collect();
-        w.field("listener0", format_args!("name=tcp{addresses},port={}", config.port));
-        number = 1;
+    let addresses: String = config.bind.iter().map(|address| format!(",bind={address}")).collect();
+    for (name, port) in [("tcp", config.port), ("tls", config.tls_port)] {
+        if port != 0 {
+            let text = format_args!("name={name}{addresses},port={port}");
+            w.field(&format!("listener{number}"), text);
+            number += 1;
+        }
     }
     if let Some(path) = config.unixsocket.non_empty() {
         let path = String::from_utf8_lossy(path);

@@ -90,7 +90,7 @@ impl Conn {
 
     /// Bytes that wait to be sent.
     pub fn pending_output(&self) -> usize {
-        self.output.len() - self.output_start
+        self.output.len() - self.output_start + self.stream.unsent()
     }
 
     /// True while no request may be run.
@@ -123,12 +123,21 @@ impl Conn {
         if self.output.capacity() > 0 {
             self.output = Vec::new();
         }
-        Flush::Done
+        self.flush_stream()
+    }
+
+    /// Sends what the stream itself still has: with TLS only.
+    fn flush_stream(&mut self) -> Flush {
+        match self.stream.flush() {
+            Ok(true) => Flush::Done,
+            Ok(false) => Flush::Pending,
+            Err(_) => Flush::Broken,
+        }
     }
 
     /// Sends `bytes` behind what waits already; what does not go out at once is kept.
     pub fn send(&mut self, bytes: &[u8]) -> Flush {
-        if self.pending_output() > 0 {
+        if self.output_start < self.output.len() {
             self.output.extend_from_slice(bytes);
             return self.flush();
         }
@@ -147,7 +156,7 @@ impl Conn {
                 Err(_) => return Flush::Broken,
             }
         }
-        Flush::Done
+        if self.stream.unsent() > 0 { Flush::Pending } else { Flush::Done }
     }
 
     /// True if the output is beyond what this kind of client may have waiting.

@@ -11,8 +11,47 @@ use std::os::unix::fs::PermissionsExt;
 pub enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
+    /// The same, of `extra-ports`.
+    Extra(TcpListener),
+    /// The same, for clients that speak TLS.
+    Tls(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
+}
+
+/// What a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `port`
+    Tcp,
+    /// `extra-ports`
+    Extra,
+    /// `tls-port`
+    Tls,
+    /// `unixsocket`
+    Unix,
+}
+
+impl Listener {
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Listener::Tcp(_) => Kind::Tcp,
+            Listener::Extra(_) => Kind::Extra,
+            Listener::Tls(_) => Kind::Tls,
+            Listener::Unix(_) => Kind::Unix,
+        }
+    }
+}
+
+/// Opens the sockets of one kind.
+pub fn of_kind(kind: Kind, config: &Config) -> Result<Vec<Listener>, String> {
+    match kind {
+        Kind::Tcp => tcp(&config.bind, config.port, config.tcp_backlog),
+        Kind::Extra => extra(config),
+        Kind::Tls => tls(&config.bind, config.tls_port, config.tcp_backlog),
+        Kind::Unix => Ok(unix(config)?.into_iter().collect()),
+    }
 }
 
 /// One address of `bind`: the address, and whether its lack is no error.
@@ -33,25 +72,54 @@ fn resolve(name: &str) -> Result<IpAddr, String> {
     found.next().map(|addr| addr.ip()).ok_or_else(|| format!("{name}: no address"))
 }
 
+/// Opens the sockets of `bind` and `port`.
+fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
+    Ok(open(bind, port, backlog)?.into_iter().map(Listener::Tcp).collect())
+}
+
+/// Opens the sockets of `bind` and `tls-port`.
+fn tls(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
+    Ok(open(bind, port, backlog)?.into_iter().map(Listener::Tls).collect())
+}
+
+/// Opens everything that the configuration tells to listen on; the error is for the log.
+pub fn all(config: &Config) -> Result<Vec<Listener>, String> {
+    let failed = |port: u16, kind: &str, why: String| {
+        format!("Failed listening on port {port} ({kind}), aborting. {why}")
+    };
+    let mut listeners = tcp(&config.bind, config.port, config.tcp_backlog)
+        .map_err(|why| failed(config.port, "TCP", why))?;
+    listeners.extend(
+        tls(&config.bind, config.tls_port, config.tcp_backlog)
+            .map_err(|why| failed(config.tls_port, "TLS", why))?,
+    );
+    listeners.extend(extra(config)?);
+    listeners.extend(unix(config)?);
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    Ok(listeners)
+}
+
 /// Opens the sockets of `extra-ports`, at the addresses of `bind`.
-pub fn extra(config: &Config) -> Result<Vec<Listener>, String> {
+fn extra(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     for word in config.extra_ports.to_str().split_whitespace() {
         // The configuration has been checked: every word is a port.
         let port = word.parse().unwrap_or(0);
         // A port that is in use by ourselves is served already.
         if port != config.port {
-            listeners.extend(tcp(&config.bind, port, config.tcp_backlog).map_err(|why| {
-                format!("Failed listening on port {port} (TCP), aborting. {why}")
-            })?);
+            let opened = open(&config.bind, port, config.tcp_backlog)
+                .map_err(|why| format!("Failed listening on port {port} (TCP), aborting. {why}"))?;
+            listeners.extend(opened.into_iter().map(Listener::Extra));
         }
     }
     Ok(listeners)
 }
 
-/// Opens the sockets of `bind` and `port`. An address that this machine lacks is skipped if it is
-/// marked optional. Source: redis 7.0 `server.c:listenToPort`.
-pub fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, String> {
+/// An address that this machine lacks is skipped if it is marked optional.
+/// Source: redis 7.0 `server.c:listenToPort`.
+fn open(bind: &[String], port: u16, backlog: u32) -> Result<Vec<TcpListener>, String> {
     if port == 0 {
         return Ok(Vec::new());
     }
@@ -69,7 +137,7 @@ pub fn tcp(bind: &[String], port: u16, backlog: u32) -> Result<Vec<Listener>, St
             )
         });
         match opened {
-            Ok(listener) => listeners.push(Listener::Tcp(listener)),
+            Ok(listener) => listeners.push(listener),
             Err(why) if optional && !why.contains("in use") => {
                 crate::log::write(
                     crate::log::VERBOSE,
@@ -104,7 +172,7 @@ fn open_tcp(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 }
 
 /// Opens the unix socket, if one is configured.
-pub fn unix(config: &Config) -> Result<Option<Listener>, String> {
+fn unix(config: &Config) -> Result<Option<Listener>, String> {
     let Some(path) = config.unixsocket.non_empty() else { return Ok(None) };
     let path = String::from_utf8_lossy(path).into_owned();
     // A socket file left by an earlier run is in the way of bind.

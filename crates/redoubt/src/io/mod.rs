@@ -12,4 +12,5 @@ pub mod listen;
 pub mod replica;
 pub mod stream;
 pub mod sys;
+pub mod tls;
 pub mod worker;

@@ -7,12 +7,13 @@
 mod moves;
 mod requests;
 mod scripts;
+mod secure;
 
 use self::moves::{Moves, Watcher};
 use self::requests::{Ahead, Round};
 use super::addr;
 use super::conn::{Conn, Flush, Script};
-use super::listen::Listener;
+use super::listen::{self, Listener};
 use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
 use super::sys;
@@ -87,8 +88,11 @@ pub struct Shared {
     pub handover: Handover,
     /// Snapshots on their way to replicas.
     pub queues: SnapshotQueues,
-    /// New listening sockets for the first worker (CONFIG SET port, bind).
-    pub new_listeners: Mutex<Option<Vec<Listener>>>,
+    /// New listening sockets for the first worker, which take the place of others of their kind
+    /// (CONFIG SET port, tls-port, bind).
+    pub new_listeners: Mutex<Vec<(listen::Kind, Vec<Listener>)>>,
+    /// Settings of new TLS connections.
+    pub tls: super::tls::Tls,
     /// DEBUG SLEEP: no worker runs anything before this monotonic time in microseconds.
     pub sleep_until_us: std::sync::atomic::AtomicU64,
 }
@@ -160,19 +164,23 @@ impl EventLoop {
     }
 
     fn set_listeners(&mut self, listeners: Vec<Listener>) -> std::io::Result<()> {
-        for mut old in std::mem::take(&mut self.listeners) {
+        self.listeners = listeners;
+        for known in &mut self.listeners {
             let registry = self.poll.registry();
-            // The socket is closed next, which ends the registration in any case.
-            let _ = match &mut old {
-                Listener::Tcp(listener) => listener.deregister(registry),
+            // It fails for those that are new.
+            let _ = match known {
+                Listener::Tcp(listener) | Listener::Extra(listener) | Listener::Tls(listener) => {
+                    listener.deregister(registry)
+                }
                 Listener::Unix(listener) => listener.deregister(registry),
             };
         }
-        self.listeners = listeners;
         for (at, listener) in self.listeners.iter_mut().enumerate() {
             let token = Token(LISTENER_BASE + at);
             match listener {
-                Listener::Tcp(l) => l.register(self.poll.registry(), token, Interest::READABLE)?,
+                Listener::Tcp(l) | Listener::Extra(l) | Listener::Tls(l) => {
+                    l.register(self.poll.registry(), token, Interest::READABLE)?
+                }
                 Listener::Unix(l) => l.register(self.poll.registry(), token, Interest::READABLE)?,
             }
         }
@@ -276,17 +284,23 @@ impl EventLoop {
         loop {
             let Some(listener) = self.listeners.get(at) else { return };
             let accepted = match listener {
-                Listener::Tcp(listener) => listener.accept().map(|(stream, peer)| {
-                    let local = stream.local_addr().map(addr::show).unwrap_or_default();
-                    NewConn { stream: Stream::Tcp(stream), peer: Some(peer), local }
-                }),
+                Listener::Tcp(listener) | Listener::Extra(listener) => {
+                    listener.accept().map(|(stream, peer)| {
+                        let local = stream.local_addr().map(addr::show).unwrap_or_default();
+                        Some(NewConn { stream: Stream::Tcp(stream), peer: Some(peer), local })
+                    })
+                }
+                Listener::Tls(listener) => listener
+                    .accept()
+                    .map(|(stream, peer)| secure::accepted(&self.shared.tls, stream, peer)),
                 Listener::Unix(listener) => listener.accept().map(|(stream, _)| {
                     let path = self.worker.settings.config.unixsocket.to_str().into_owned();
-                    NewConn { stream: Stream::Unix(stream), peer: None, local: path }
+                    Some(NewConn { stream: Stream::Unix(stream), peer: None, local: path })
                 }),
             };
             match accepted {
-                Ok(new) => {
+                Ok(None) => {}
+                Ok(Some(new)) => {
                     let target = self.shared.handover.least_loaded();
                     self.shared.handover.loads[target].fetch_add(1, Ordering::Relaxed);
                     if target == self.worker.index {
@@ -332,14 +346,18 @@ impl EventLoop {
         let NewConn { mut stream, peer, local } = new;
         let settings = node.settings.load_full();
         let config = &settings.config;
-        if let Some(refusal) = refusal(&node, config, peer) {
+        let refusal = refusal(&node, config, peer);
+        // Behind a handshake even a refusal has to wait; where there are too many, that is too much.
+        let refuse_later =
+            refusal.is_some_and(|text| text.starts_with("-DENIED")) && stream.is_handshaking();
+        if let Some(refusal) = refusal.filter(|_| !refuse_later) {
             // One try: the refusal fits any socket buffer.
             let _ = stream.write(refusal.as_bytes());
             node.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
             self.shared.handover.loads[self.worker.index].fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        if let Stream::Tcp(tcp) = &stream {
+        if let Some(tcp) = stream.tcp() {
             // Without these the connection works as well, only worse.
             let _ = tcp.set_nodelay(true);
             if config.tcp_keepalive > 0 {
@@ -363,7 +381,13 @@ impl EventLoop {
         node.clients.add(&info);
         node.stats.connections.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(info, &node.access);
-        let at = self.conns.insert(Conn::new(stream, session));
+        let mut conn = Conn::new(stream, session);
+        if refuse_later {
+            node.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
+            conn.output.extend_from_slice(refusal.unwrap_or_default().as_bytes());
+            conn.closing = true;
+        }
+        let at = self.conns.insert(conn);
         self.by_client.insert(id, at);
         let registered = self.conns[at].stream.register(self.poll.registry(), Token(at));
         if registered.is_err() {
@@ -382,6 +406,7 @@ impl EventLoop {
             return;
         }
         let Some(mut conn) = self.conns.try_remove(at) else { return };
+        conn.stream.say_farewell();
         let node = self.node();
         let id = conn.session.id();
         conn.stream.deregister(self.poll.registry());
@@ -571,11 +596,25 @@ impl EventLoop {
         }
     }
 
-    fn take_listeners(&self) -> Option<Vec<Listener>> {
+    /// All listening sockets, if some of them are new.
+    fn take_listeners(&mut self) -> Option<Vec<Listener>> {
         if self.worker.index != 0 {
             return None;
         }
-        self.shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let new = {
+            let mut new = self.shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *new)
+        };
+        if new.is_empty() {
+            return None;
+        }
+        let mut all = std::mem::take(&mut self.listeners);
+        for (kind, listeners) in new {
+            // The socket is closed, which ends its registration.
+            all.retain(|listener| listener.kind() != kind);
+            all.extend(listeners);
+        }
+        Some(all)
     }
 
     fn take_replica_tasks(&mut self) {
@@ -688,6 +727,10 @@ impl EventLoop {
             if info.killed.load(Ordering::Relaxed)
                 || conn.over_limit(&settings.config, now.mono().0)
             {
+                close.push(at);
+                continue;
+            }
+            if conn.stream.is_handshaking() && secure::is_too_slow(conn, now.mono().0) {
                 close.push(at);
                 continue;
             }

@@ -234,10 +234,6 @@ fn lacks_interpreter(path: &Path) -> Option<String> {
 
 /// What can't work yet must not seem to.
 pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
-    let config = &loaded.config;
-    if config.tls_port != 0 || config.tls_replication {
-        return Err(refusal("TLS is not supported yet; take `tls-port` and `tls-replication` out"));
-    }
     if let Some(line) = loaded.renames.first() {
         return Err(refusal(&format!(
             "`rename-command` is not supported yet, line '{}'",

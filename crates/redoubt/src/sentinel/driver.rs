@@ -68,6 +68,7 @@ impl Driver {
         disk: Arc<Disk>,
         news: (Sender<News>, Receiver<News>),
         source: Option<IpAddr>,
+        links: Links,
     ) -> Driver {
         Driver {
             brain,
@@ -77,7 +78,7 @@ impl Driver {
             news: news.1,
             news_sender: news.0,
             source,
-            links: Links::default(),
+            links,
             names: Names::default(),
             scripts: Scripts::default(),
             happened: VecDeque::new(),

@@ -1,12 +1,15 @@
 //! Connections to other nodes: opening, reading, writing, and how they ended.
 
+use crate::io::stream::Stream;
+use crate::io::worker::Shared;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use sentinel::{CloseReason, ConnId, ConnectError};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What one look at a connection has brought.
 pub enum Seen {
@@ -23,18 +26,28 @@ pub enum Seen {
 }
 
 struct Link {
-    stream: TcpStream,
+    stream: Stream,
+    addr: SocketAddr,
     connecting: bool,
     output: Vec<u8>,
     /// How a write found it ended; told after what can still be read.
     broken: Option<CloseReason>,
+    /// Why TLS has failed, to be said.
+    complaint: Option<String>,
 }
 
 /// All connections by number.
 #[derive(Default)]
 pub struct Links {
     open: BTreeMap<ConnId, Link>,
+    /// Where the settings of encrypted links are, with `tls-replication yes`.
+    encrypted: Option<Arc<Shared>>,
+    /// What was said last of the handshakes that fail with each address: once is enough.
+    complaints: BTreeMap<SocketAddr, String>,
 }
+
+/// Addresses of which complaints are remembered.
+const COMPLAINTS_MAX: usize = 1000;
 
 /// The number of a connection as a token of the poll. Numbers begin with 1 and grow by one.
 fn token_of(conn: ConnId) -> Token {
@@ -47,6 +60,11 @@ pub fn conn_of(token: Token) -> ConnId {
 }
 
 impl Links {
+    /// Links that are encrypted, with the settings of `encrypted`, or not.
+    pub fn new(encrypted: Option<Arc<Shared>>) -> Links {
+        Links { encrypted, ..Links::default() }
+    }
+
     /// Begins to open a connection; an error is its end.
     pub fn connect(
         &mut self,
@@ -55,8 +73,24 @@ impl Links {
         addr: SocketAddr,
         source: Option<IpAddr>,
     ) -> Result<(), ConnectError> {
-        let stream = open(registry, conn, addr, source).map_err(|error| connect_error(&error))?;
-        self.open.insert(conn, Link { stream, connecting: true, output: Vec::new(), broken: None });
+        let tcp = open(addr, source).map_err(|error| connect_error(&error))?;
+        let mut stream = match &self.encrypted {
+            None => Stream::Tcp(tcp),
+            Some(shared) => match shared.tls.connect(&addr.ip().to_string()) {
+                Ok(channel) => Stream::tls(tcp, channel),
+                Err(_) => return Err(ConnectError::Unreachable),
+            },
+        };
+        stream.register(registry, token_of(conn)).map_err(|error| connect_error(&error))?;
+        let link = Link {
+            stream,
+            addr,
+            connecting: true,
+            output: Vec::new(),
+            broken: None,
+            complaint: None,
+        };
+        self.open.insert(conn, link);
         Ok(())
     }
 
@@ -68,8 +102,10 @@ impl Links {
     /// Forgets a connection.
     pub fn close(&mut self, registry: &Registry, conn: ConnId) {
         if let Some(mut link) = self.open.remove(&conn) {
-            // The socket is closed next, which ends the registration in any case.
-            let _ = registry.deregister(&mut link.stream);
+            if !link.connecting {
+                link.stream.say_farewell();
+            }
+            link.stream.deregister(registry);
         }
     }
 
@@ -93,20 +129,40 @@ impl Links {
     pub fn look(&mut self, registry: &Registry, conn: ConnId, buffer: &mut [u8]) -> Seen {
         let Some(link) = self.open.get_mut(&conn) else { return Seen::Nothing };
         let seen = if link.connecting { link.look_connecting() } else { link.read(buffer) };
+        let complaint = std::mem::take(&mut link.complaint);
+        let addr = link.addr;
+        if let Some(why) = complaint {
+            self.complain(addr, why);
+        } else if matches!(seen, Seen::Bytes(_)) && !self.complaints.is_empty() {
+            self.complaints.remove(&addr);
+        }
         if matches!(seen, Seen::Failed(_) | Seen::Closed(_)) {
             self.close(registry, conn);
         }
         seen
     }
+
+    /// Says why there is no TLS with an address, unless that was said.
+    fn complain(&mut self, addr: SocketAddr, why: String) {
+        if self.complaints.get(&addr) == Some(&why) {
+            return;
+        }
+        let line = format!("TLS connection to {} failed: {why}", crate::io::addr::show(addr));
+        crate::log::write(crate::log::WARNING, &line);
+        if self.complaints.len() < COMPLAINTS_MAX {
+            self.complaints.insert(addr, why);
+        }
+    }
 }
 
 impl Link {
     fn look_connecting(&mut self) -> Seen {
-        match self.stream.take_error() {
+        let Some(tcp) = self.stream.tcp() else { return Seen::Nothing };
+        match tcp.take_error() {
             Ok(Some(error)) | Err(error) => return Seen::Failed(connect_error(&error)),
             Ok(None) => {}
         }
-        match self.stream.peer_addr().and_then(|_| self.stream.local_addr()) {
+        match tcp.peer_addr().and_then(|_| tcp.local_addr()) {
             Ok(local) => {
                 self.connecting = false;
                 Seen::Connected(crate::io::addr::plain_ip(local.ip()))
@@ -121,6 +177,16 @@ impl Link {
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Seen {
+        let was_handshaking = self.stream.is_handshaking();
+        let seen = self.read_stream(buffer);
+        if was_handshaking && !self.stream.is_handshaking() {
+            // What had to wait for the handshake.
+            self.flush();
+        }
+        seen
+    }
+
+    fn read_stream(&mut self, buffer: &mut [u8]) -> Seen {
         loop {
             return match self.stream.read(buffer) {
                 // A reset that a write was told of is an end like any other for the reads after it.
@@ -131,7 +197,12 @@ impl Link {
                     Some(how) => Seen::Closed(how),
                     None => Seen::Nothing,
                 },
-                Err(error) => Seen::Closed(close_reason(&error)),
+                Err(error) => {
+                    if self.stream.is_handshaking() || error.kind() == ErrorKind::InvalidData {
+                        self.complaint = Some(tls::error_text(&error));
+                    }
+                    Seen::Closed(close_reason(&error))
+                }
             };
         }
     }
@@ -153,15 +224,13 @@ impl Link {
             }
         }
         self.output.drain(..sent);
+        if let Err(error) = self.stream.flush() {
+            self.broken = self.broken.or(Some(close_reason(&error)));
+        }
     }
 }
 
-fn open(
-    registry: &Registry,
-    conn: ConnId,
-    addr: SocketAddr,
-    source: Option<IpAddr>,
-) -> io::Result<TcpStream> {
+fn open(addr: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     // PING and votes must not wait for more to come.
@@ -174,9 +243,7 @@ fn open(
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => return Err(error),
     }
-    let mut stream = TcpStream::from_std(socket.into());
-    registry.register(&mut stream, token_of(conn), Interest::READABLE | Interest::WRITABLE)?;
-    Ok(stream)
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 fn connect_error(error: &io::Error) -> ConnectError {

@@ -25,6 +25,7 @@ use brain::Brain;
 use config::{Config, Loaded};
 use driver::{Driver, News};
 use host::{Ending, SentinelHost};
+use links::Links;
 use mio::{Poll, Waker};
 use node::{Host, Mailbox, Node, NodeOptions, Worker};
 use replication::Log;
@@ -101,18 +102,14 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
         node: Arc::clone(&node),
         handover: Handover::new(1),
         queues: crate::io::replica::SnapshotQueues::default(),
-        new_listeners: Mutex::new(None),
+        new_listeners: Mutex::default(),
+        tls: crate::io::tls::Tls::default(),
         sleep_until_us: AtomicU64::new(0),
     });
     tools.attach(&shared);
 
-    let mut listeners = listen::tcp(&config.bind, config.port, config.tcp_backlog)
-        .map_err(|_| format!("Failed listening on port {} (TCP), aborting.", config.port))?;
-    listeners.extend(listen::extra(&config)?);
-    listeners.extend(listen::unix(&config)?);
-    if listeners.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".to_string().into());
-    }
+    shared.tls.configure_at_start(&config)?;
+    let listeners = listen::all(&config)?;
 
     crate::log::write_in_background()?;
     flush_on_panic();
@@ -124,8 +121,10 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     node.load_users_at_start(&loaded.users)?;
     disk.spawn(news_sender.clone(), Arc::clone(&driver_waker))?;
     host::spawn_signals(ending, news_sender.clone(), Arc::clone(&driver_waker))?;
-    let from = conf::source_address(&config)?;
-    let driver = Driver::new(brain, driver_poll, driver_waker, disk, (news_sender, news), from);
+    let source = conf::source_address(&config)?;
+    let links = Links::new(config.tls_replication.then(|| Arc::clone(&shared)));
+    let news = (news_sender, news);
+    let driver = Driver::new(brain, driver_poll, driver_waker, disk, news, source, links);
     server_spawn("sentinel", move || driver.run())?;
 
     notify_supervisor("READY=1\nSTATUS=Ready to accept connections\n");
@@ -163,7 +162,11 @@ fn machine_options(config: &Config) -> Options {
     Options {
         myid: random_hex(40),
         seed: random_seed(),
-        port: config.port,
+        port: if config.tls_replication && config.tls_port != 0 {
+            config.tls_port
+        } else {
+            config.port
+        },
         requirepass: config
             .requirepass
             .non_empty()

@@ -225,7 +225,19 @@ impl Host for ProcessHost {
     fn config_changed(&self, old: &Config, new: &Config, names: &[&str]) -> Result<(), String> {
         for name in names {
             match *name {
-                "port" | "bind" | "unixsocket" => self.listen_again(old, new)?,
+                "port" => self.listen_again(new, &[listen::Kind::Tcp])?,
+                "unixsocket" => self.listen_again(new, &[listen::Kind::Unix])?,
+                "bind" => {
+                    use listen::Kind::{Extra, Tcp, Tls};
+                    self.listen_again(new, &[Tcp, Extra, Tls])?;
+                }
+                "tls-port" => {
+                    if old.tls_port == 0 || new.tls_port == 0 {
+                        self.0.shared().tls.configure(new)?;
+                    }
+                    self.listen_again(new, &[listen::Kind::Tls])?;
+                }
+                name if crate::io::tls::is_setting(name) => self.0.shared().tls.configure(new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
                 "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
                     .map_err(|error| error.to_string())?,
@@ -338,25 +350,17 @@ impl Host for ProcessHost {
 }
 
 impl ProcessHost {
-    fn listen_again(&self, old: &Config, new: &Config) -> Result<(), String> {
+    /// Opens the sockets of these kinds anew; the others stay. Addresses that are in use by this
+    /// server itself can't be opened a second time: then everything stays as it is.
+    fn listen_again(&self, new: &Config, kinds: &[listen::Kind]) -> Result<(), String> {
         let shared = self.0.shared();
-        // Old and new addresses may overlap, so the old sockets have to go first where they do;
-        // with SO_REUSEADDR that is a matter of the same port alone.
-        let opened = listen::tcp(&new.bind, new.port, new.tcp_backlog);
-        let mut listeners = match opened {
-            Ok(listeners) => listeners,
-            Err(_) if old.port == new.port => {
-                *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Vec::new());
-                shared.node.mailboxes[0].send(node::Message::Resume);
-                return Err(
-                    "the address is in use by this server; change port and bind together".into()
-                );
-            }
-            Err(_) => return Err("Unable to listen on this port. Check server logs.".into()),
-        };
-        listeners.extend(listen::unix(new)?);
-        *shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(listeners);
+        let mut opened = Vec::new();
+        for kind in kinds {
+            let listeners = listen::of_kind(*kind, new)
+                .map_err(|_| "Unable to listen on this port. Check server logs.")?;
+            opened.push((*kind, listeners));
+        }
+        shared.new_listeners.lock().unwrap_or_else(PoisonError::into_inner).append(&mut opened);
         shared.node.mailboxes[0].send(node::Message::Resume);
         Ok(())
     }

@@ -29,8 +29,14 @@ const READ_TURN: usize = 4 << 20;
 
 /// What a helper thread brings back.
 enum Helped {
-    Connected(LinkId, std::io::Result<std::net::TcpStream>),
+    Connected(LinkId, std::io::Result<Connected>),
     Loaded(LinkId, Result<LoadReport, String>),
+}
+
+/// A socket, and what encrypts its bytes if `tls-replication` says so.
+struct Connected {
+    tcp: std::net::TcpStream,
+    channel: Option<tls::Channel>,
 }
 
 struct Connection {
@@ -169,7 +175,7 @@ impl LinkDriver {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     connection.readable = false;
-                    let error = error.to_string();
+                    let error = tls::error_text(&error);
                     node.repl
                         .link()
                         .handle_input(now, ReplicaInput::Closed { link, error: &error });
@@ -242,8 +248,10 @@ impl LinkDriver {
 
     fn connect(&mut self, link: LinkId, host: String, port: u16) {
         let (helper, waker) = (self.helper.clone(), Arc::clone(&self.waker));
+        let shared = Arc::clone(&self.shared);
+        let encrypted = shared.node.settings.load().config.tls_replication;
         std::thread::spawn(move || {
-            let result = (host.as_str(), port).to_socket_addrs().and_then(|addrs| {
+            let connected = (host.as_str(), port).to_socket_addrs().and_then(|addrs| {
                 let mut last = std::io::Error::other("the name has no address");
                 for addr in addrs {
                     match std::net::TcpStream::connect_timeout(&addr, CONNECT_PATIENCE) {
@@ -252,6 +260,13 @@ impl LinkDriver {
                     }
                 }
                 Err(last)
+            });
+            let result = connected.and_then(|mut tcp| {
+                let channel = match encrypted {
+                    true => Some(shared.tls.connect_and_wait(&mut tcp, &host, CONNECT_PATIENCE)?),
+                    false => None,
+                };
+                Ok(Connected { tcp, channel })
             });
             // The driver lives as long as the process.
             let _ = helper.send(Helped::Connected(link, result));
@@ -267,7 +282,7 @@ impl LinkDriver {
                     if node.repl.link().link() != link {
                         continue;
                     }
-                    match result.and_then(|stream| self.adopt(link, stream)) {
+                    match result.and_then(|connected| self.adopt(link, connected)) {
                         Ok(()) => {
                             node.repl.link().handle_input(now, ReplicaInput::Connected { link })
                         }
@@ -308,12 +323,19 @@ impl LinkDriver {
         }
     }
 
-    fn adopt(&mut self, link: LinkId, stream: std::net::TcpStream) -> std::io::Result<()> {
-        stream.set_nonblocking(true)?;
-        stream.set_nodelay(true)?;
-        let mut stream = Stream::Tcp(TcpStream::from_std(stream));
+    fn adopt(&mut self, link: LinkId, connected: Connected) -> std::io::Result<()> {
+        let Connected { tcp, channel } = connected;
+        tcp.set_nonblocking(true)?;
+        tcp.set_nodelay(true)?;
+        let tcp = TcpStream::from_std(tcp);
+        // The handshake may have brought bytes that the socket has no more.
+        let readable = channel.is_some();
+        let mut stream = match channel {
+            Some(channel) => Stream::tls(tcp, channel),
+            None => Stream::Tcp(tcp),
+        };
         stream.register(self.poll.registry(), LINK)?;
-        self.connection = Some(Connection { link, stream, output: Vec::new(), readable: false });
+        self.connection = Some(Connection { link, stream, output: Vec::new(), readable });
         Ok(())
     }
 
@@ -329,10 +351,12 @@ impl LinkDriver {
                 Err(_) => return,
             }
         }
+        let _ = connection.stream.flush();
     }
 
     fn close_connection(&mut self, node: &Node) {
         if let Some(mut connection) = self.connection.take() {
+            connection.stream.say_farewell();
             connection.stream.deregister(self.poll.registry());
         }
         if let Some(applier) = self.applier.take() {

@@ -104,20 +104,14 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         node: Arc::clone(&node),
         handover: Handover::new(workers),
         queues: crate::io::replica::SnapshotQueues::default(),
-        new_listeners: Mutex::new(None),
+        new_listeners: Mutex::default(),
+        tls: crate::io::tls::Tls::default(),
         sleep_until_us: AtomicU64::new(0),
     });
     tools.attach(&shared);
 
-    let mut listeners =
-        listen::tcp(&config.bind, config.port, config.tcp_backlog).map_err(|why| {
-            format!("Failed listening on port {} (TCP), aborting. {why}", config.port)
-        })?;
-    listeners.extend(listen::extra(&config)?);
-    listeners.extend(listen::unix(&config)?);
-    if listeners.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".into());
-    }
+    shared.tls.configure_at_start(&config)?;
+    let listeners = listen::all(&config)?;
     crate::log::set_role(if config.replicaof.is_some() { b'S' } else { b'M' });
     announce_mode(&config, "standalone");
     crate::log::write(NOTICE, "Server initialized");
@@ -179,9 +173,6 @@ fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
     if config.appendonly {
         return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());
     }
-    if config.tls_port != 0 {
-        return Err("Fatal error: `tls-port` is not supported yet; set it to 0.".into());
-    }
     if config.cluster_enabled {
         return Err("Fatal error: `cluster-enabled yes` is not supported yet.".into());
     }
@@ -220,8 +211,13 @@ pub fn greet(file: &ConfigFile) {
 pub fn announce_mode(config: &Config, mode: &str) {
     crate::log::write(
         NOTICE,
-        &format!("Running mode={mode}, port={}, PID: {}", config.port, std::process::id()),
+        &format!("Running mode={mode}, port={}, PID: {}", shown_port(config), std::process::id()),
     );
+}
+
+/// The port that people are told: that of TLS, if there is no other.
+fn shown_port(config: &Config) -> u16 {
+    if config.port != 0 { config.port } else { config.tls_port }
 }
 
 /// As many files as `maxclients` needs, or fewer clients.
@@ -320,6 +316,9 @@ fn follow_configured_master(node: &Node, config: &Config, restored: Option<Resto
 fn announce_ready(config: &Config) {
     if config.port != 0 {
         crate::log::write(NOTICE, "Ready to accept connections tcp");
+    }
+    if config.tls_port != 0 {
+        crate::log::write(NOTICE, "Ready to accept connections tls");
     }
     if config.unixsocket.non_empty().is_some() {
         crate::log::write(NOTICE, "Ready to accept connections unix");

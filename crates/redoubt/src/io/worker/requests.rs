@@ -84,7 +84,7 @@ impl EventLoop {
         }
         let Some(conn) = self.conns.get_mut(at) else { return };
         if conn.closing {
-            return;
+            return self.finish_handshake(at);
         }
         conn.more_to_read = false;
         if conn.is_stopped() && conn.input.len() > READ_BYTES {
@@ -189,7 +189,11 @@ impl EventLoop {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => self.again.push(at),
-            _ => self.close(at),
+            Ok(_) => self.close(at),
+            Err(error) => {
+                super::secure::say_read_failed(&self.conns[at], &error);
+                self.close(at);
+            }
         }
         None
     }
@@ -198,7 +202,9 @@ impl EventLoop {
     fn after_read(&mut self, at: usize, keep: bool, more: bool) {
         if !keep {
             self.close(at);
-        } else if more && let Some(conn) = self.conns.get_mut(at) {
+        } else if let Some(conn) = self.conns.get_mut(at)
+            && (more || conn.stream.has_more())
+        {
             if conn.is_stopped() {
                 conn.more_to_read = true;
             } else {
