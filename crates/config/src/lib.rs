@@ -28,6 +28,6 @@ pub use text::{Text, push_quoted, split_words};
 pub use types::{
     AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, HostPort, LogLevel,
     MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimit,
-    OutputBufferLimits, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint,
+    EmptyMasterGuard, OutputBufferLimits, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint,
     ShutdownFlags, Supervised, SyslogFacility, TlsAuthClients,
 };

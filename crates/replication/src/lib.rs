@@ -31,7 +31,7 @@ pub use log::{
     PartialRefusal, Position, SnapshotMark, Targets,
 };
 pub use master::{
-    JobId, MasterInput, MasterOptions, MasterOutput, MasterSide, OutputLimit, RdbFilter, SyncStats,
+    FailoverRequest, FailoverState, FailoverStep, JobId, Laggards, MasterInput, MasterOptions, MasterOutput, MasterSide, OutputLimit, RdbFilter, SyncStats,
     Transport, Upstream,
 };
 pub use replica::{

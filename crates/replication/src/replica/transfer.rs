@@ -9,7 +9,10 @@
 
 use stdx::{MonoMs, parse_u64};
 
-use super::{LoadMode, NEWLINE_PERIOD_MS, ReplicaLink, ReplicaOutput, State, SyncProgress};
+use super::{
+    How, LinkId, LoadMode, NEWLINE_PERIOD_MS, REFUSED_RETRY_MS, ReplicaLink, ReplicaOutput, State,
+    SyncProgress,
+};
 use crate::event::printable;
 use crate::replid::ReplId;
 
@@ -211,7 +214,53 @@ impl ReplicaLink {
         let (replid, offset) = (transfer.replid, transfer.offset);
         let next_newline = now + NEWLINE_PERIOD_MS;
         self.state = State::Loading { offset, replid, early: Vec::new(), next_newline };
-        self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        let link = self.link;
+        self.outputs.push_back(if self.is_suspicious(replid, offset) {
+            ReplicaOutput::Inspect { link }
+        } else {
+            ReplicaOutput::RdbEnd { link }
+        });
+    }
+
+    /// Whether what comes may be nothing, from a master that lost everything: a history that has
+    /// nothing to do with ours and is shorter, and nobody asked for it.
+    fn is_suspicious(&self, replid: Option<ReplId>, offset: u64) -> bool {
+        let ids = self.log.ids();
+        let known = replid.is_some_and(|id| id == ids.replid || id == ids.replid2);
+        self.can_continue && !self.deliberate && !known && offset < self.log.offset()
+    }
+
+    /// What was received is known: go on with it, or keep what there is.
+    pub(super) fn inspected(&mut self, now: MonoMs, empty: bool, own_keys: u64, guarded: bool) {
+        if !matches!(self.state, State::Loading { .. }) {
+            return;
+        }
+        if !empty || own_keys == 0 {
+            return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        }
+        let (address, ours) = (self.address(), self.log.offset());
+        if !guarded {
+            self.warning(format!(
+                "The master {address} came back empty; its {own_keys} keys are dropped here, too. \
+                 Set empty-master-guard to yes to keep them."
+            ));
+            return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        }
+        self.empty_refused += 1;
+        if self.empty_refused == 1 {
+            self.warning(format!(
+                "The master {address} came back empty, with another history; the {own_keys} keys \
+                 here are kept. Promote a replica (REPLICAOF NO ONE), or say REPLICAOF again to \
+                 obey it."
+            ));
+        }
+        // A master of our kind stops taking writes when it hears this; others answer an error.
+        let mut bytes = Vec::new();
+        resp::encode_command(&mut bytes, &["REPLCONF", "empty-master", &ours.to_string()]);
+        self.send(bytes);
+        self.outputs.push_back(ReplicaOutput::Close { link: self.link });
+        self.link = LinkId(self.link.0 + 1);
+        self.state = State::Connect { at: now + REFUSED_RETRY_MS, how: How::AfterFailure };
     }
 
     /// The node's own data goes now. Neither we nor our replicas can go on from it any more.
