@@ -148,23 +148,22 @@ def test_force_takes_what_there_is(world, kinds):
 
 @both_ways
 def test_a_target_that_refuses(world, kinds):
-    """The target has become somebody else's: the old master is the master again, and held writes run."""
+    """The target has another history: the old master is the master again, and held writes run."""
     master, replica = pair(world, kinds)
-    replica.cmd("CONFIG", "SET", "repl-timeout", 3600)
-    replica.pause()
-    master.cmd("FAILOVER", "TO", "127.0.0.1", replica.port, "FORCE", "TIMEOUT", 1000)
-    # The first thing that it hears when it goes on: that it is a master.
-    command = replica.raw(timeout=30)
-    command.send("*3\r\n$9\r\nREPLICAOF\r\n$2\r\nNO\r\n$3\r\nONE\r\n".encode())
-    held = master.raw(timeout=30)
+    replica.cmd("DEBUG", "CHANGE-REPL-ID")
+    assert master.cmd("FAILOVER", "TO", "127.0.0.1", replica.port) == "OK"
+    held = master.raw()
     held.send(b"*3\r\n$3\r\nSET\r\n$4\r\nheld\r\n$1\r\n1\r\n")
-    wait_until(lambda: state(master) == "failover-in-progress", "it goes on without an answer")
-    replica.resume()
-    assert command.read() == b"OK"
-    assert held.read() == b"OK"
+    answer = held.read()
+    # redis-server refuses what comes between the switch and the target's answer.
+    assert answer == b"OK" or (kinds[0] == "redis" and str(answer).startswith("READONLY"))
     wait_until(lambda: state(master) == "no-failover", "given up")
-    assert master.role_name() == "master" and master.cmd("GET", "held") == "1"
+    assert master.role_name() == "master"
+    if answer == b"OK":
+        assert master.cmd("GET", "held") == "1"
+    assert replica.role_name() == "slave"
     assert re.search(r"FAILOVER to 127\.0\.0\.1:\d+ aborted: Failover target rejected psync request", master.log())
+    same_data(master, replica)
 
 
 @pytest.mark.parametrize("kind", [PRODUCT, "redis"])

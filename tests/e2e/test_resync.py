@@ -129,6 +129,7 @@ def test_a_promoted_replica_restarts(world, kinds):
     first.wait_replica_of(second)
     same_data(first, second)
     assert full_syncs(second) == 0
+    second.cmd("CONFIG", "REWRITE")
     assert second.stop() == 0
     second.start()
     first.wait_replica_of(second)

@@ -106,9 +106,7 @@ fn told_empty(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
              failover, or until REPLICAOF NO ONE confirms it as the master.",
         );
     }
-    if !cx.session.is_replica {
-        cx.reply.ok();
-    }
+    cx.reply.ok();
     Ok(After::Done)
 }
 

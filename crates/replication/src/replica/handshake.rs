@@ -29,6 +29,7 @@ enum Expected {
     ListeningPort,
     IpAddress,
     Capa,
+    EmptyMaster,
     Psync,
 }
 
@@ -137,6 +138,13 @@ impl ReplicaLink {
         }
         self.send_command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
         expected.push_back(Expected::Capa);
+        if self.empty_refused > 0 {
+            // A master of our kind stops taking writes when it hears this; others answer an error,
+            // which does no harm.
+            let ours = self.log.offset().to_string();
+            self.send_command(&[b"REPLCONF", b"empty-master", ours.as_bytes()]);
+            expected.push_back(Expected::EmptyMaster);
+        }
         if let State::Handshake(handshake) = &mut self.state {
             handshake.expected = expected;
         }

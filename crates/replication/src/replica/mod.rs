@@ -58,7 +58,7 @@ const ACK_PERIOD_MS: u64 = 1000;
 const SYNC_BACKOFF_MS: u64 = 100;
 /// After the empty data set of a master was refused: it may get its data back, or another master
 /// may be named.
-const REFUSED_RETRY_MS: u64 = 2000;
+const REFUSED_RETRY_MS: u64 = 5000;
 /// How often the master hears a newline while this node loads.
 const NEWLINE_PERIOD_MS: u64 = 1000;
 
@@ -137,6 +137,8 @@ pub struct ReplicaLink {
     deliberate: bool,
     /// See [`LinkStatus::empty_refused`].
     empty_refused: u64,
+    /// The history that was refused last.
+    refused: Option<ReplId>,
     /// Asking the target of a FAILOVER to take over.
     failover: Option<Handover>,
     /// What came while an earlier part was still being dealt with.
@@ -162,6 +164,7 @@ impl ReplicaLink {
             ack_wanted: false,
             deliberate: false,
             empty_refused: 0,
+            refused: None,
             failover: None,
             outputs: VecDeque::new(),
         }
@@ -227,7 +230,7 @@ impl ReplicaLink {
         }
         self.master = Some(Master { host: host.to_owned(), port });
         self.failed_syncs = 0;
-        self.empty_refused = 0;
+        (self.empty_refused, self.refused) = (0, None);
         self.connect(now, How::First);
     }
 
@@ -602,7 +605,7 @@ impl ReplicaLink {
         self.can_continue = true;
         self.replacing = false;
         self.deliberate = false;
-        self.empty_refused = 0;
+        (self.empty_refused, self.refused) = (0, None);
         self.failed_syncs = 0;
         self.down_since = None;
         self.read_offset = self.log.offset();

@@ -10,8 +10,8 @@
 use stdx::{MonoMs, parse_u64};
 
 use super::{
-    How, LinkId, LoadMode, NEWLINE_PERIOD_MS, REFUSED_RETRY_MS, ReplicaLink, ReplicaOutput, State,
-    SyncProgress,
+    How, LinkId, LoadMode, NEWLINE_PERIOD_MS, REFUSED_RETRY_MS, ReplicaLink, ReplicaOutput,
+    SYNC_BACKOFF_MS, State, SyncProgress,
 };
 use crate::event::printable;
 use crate::replid::ReplId;
@@ -227,18 +227,18 @@ impl ReplicaLink {
     fn is_suspicious(&self, replid: Option<ReplId>, offset: u64) -> bool {
         let ids = self.log.ids();
         let known = replid.is_some_and(|id| id == ids.replid || id == ids.replid2);
-        self.can_continue && !self.deliberate && !known && offset < self.log.offset()
+        // Its history grows; once refused, a stranger stays one.
+        let shorter = offset < self.log.offset() || (replid.is_some() && replid == self.refused);
+        self.can_continue && !self.deliberate && !known && shorter
     }
 
     /// What was received is known: go on with it, or keep what there is.
     pub(super) fn inspected(&mut self, now: MonoMs, empty: bool, own_keys: u64, guarded: bool) {
-        if !matches!(self.state, State::Loading { .. }) {
-            return;
-        }
+        let State::Loading { replid, .. } = self.state else { return };
         if !empty || own_keys == 0 {
             return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
         }
-        let (address, ours) = (self.address(), self.log.offset());
+        let address = self.address();
         if !guarded {
             self.warning(format!(
                 "The master {address} came back empty; its {own_keys} keys are dropped here, too. \
@@ -246,21 +246,21 @@ impl ReplicaLink {
             ));
             return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
         }
+        self.refused = replid;
         self.empty_refused += 1;
-        if self.empty_refused == 1 {
+        let first = self.empty_refused == 1;
+        if first {
             self.warning(format!(
                 "The master {address} came back empty, with another history; the {own_keys} keys \
                  here are kept. Promote a replica (REPLICAOF NO ONE), or say REPLICAOF again to \
                  obey it."
             ));
         }
-        // A master of our kind stops taking writes when it hears this; others answer an error.
-        let mut bytes = Vec::new();
-        resp::encode_command(&mut bytes, &["REPLCONF", "empty-master", &ours.to_string()]);
-        self.send(bytes);
         self.outputs.push_back(ReplicaOutput::Close { link: self.link });
         self.link = LinkId(self.link.0 + 1);
-        self.state = State::Connect { at: now + REFUSED_RETRY_MS, how: How::AfterFailure };
+        // The first time soon: the next handshake tells the master what was found.
+        let wait = if first { SYNC_BACKOFF_MS } else { REFUSED_RETRY_MS };
+        self.state = State::Connect { at: now + wait, how: How::AfterFailure };
     }
 
     /// The node's own data goes now. Neither we nor our replicas can go on from it any more.

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods)] // The threaded test of the log starts threads.
 
 mod harness;
+mod failover;
+mod guard;
 mod log_model;
 mod log_threads;
 mod log_units;
