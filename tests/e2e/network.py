@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 import threading
@@ -117,6 +118,13 @@ class Network:
             sh("ip", "link", "add", bridge, "type", "bridge")
             sh("ip", "link", "set", bridge, "up")
         sh("ip", "addr", "add", f"{self.prefix}.1/24", "dev", self.bridges[0])
+        self._let_through("-I")
+
+    def _let_through(self, what):
+        """Where containers run, the kernel may drop what is bridged unless a rule lets it pass."""
+        if shutil.which("iptables"):
+            for bridge in self.bridges:
+                subprocess.run(["iptables", what, "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"], capture_output=True)
 
     def host(self):
         host = Host(self, len(self.hosts))
@@ -137,6 +145,7 @@ class Network:
         for host in self.hosts:
             subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True)
             subprocess.run(["ip", "link", "del", host.outer], capture_output=True)
+        self._let_through("-D")
         for bridge in self.bridges:
             subprocess.run(["ip", "link", "del", bridge], capture_output=True)
 

@@ -10,8 +10,8 @@
 use crate::checks;
 use crate::text::{Text, before_comments, lossy};
 use crate::types::{
-    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, HostPort, LogLevel,
-    MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimits,
+    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, EmptyMasterGuard, HostPort,
+    LogLevel, MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimits,
     PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint, ShutdownFlags,
     Supervised, SyslogFacility, TlsAuthClients,
 };
@@ -384,7 +384,7 @@ directives! {
         crash_memcheck_enabled: bool = "crash-memcheck-enabled", BOOL, "yes", Runtime, NO_EFFECT, "Test memory after a crash.";
         use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN | NO_EFFECT, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
-        shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, NO_EFFECT, "Seconds that a shutdown waits for lagging replicas.";
+        shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
         shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGTERM ends the server.";
         oom_score_adj: OomScoreAdj = "oom-score-adj", CHOICE, "no", Runtime, NO_EFFECT, "Whether to set the kernel's out-of-memory score.";
@@ -482,10 +482,11 @@ directives! {
         repl_ping_replica_period: u32 = "repl-ping-replica-period" | "repl-ping-slave-period", int(1, INT), "10", Runtime, 0, "Seconds between PINGs to replicas.";
         repl_backlog_size: u64 = "repl-backlog-size", Kind::MemoryRaised(16 << 10, LONG), "1mb", Runtime, 0, "Bytes of the stream kept for partial syncs.";
         repl_backlog_ttl: u64 = "repl-backlog-ttl", int(0, LONG), "3600", Runtime, 0, "Seconds without replicas after which the backlog is freed; 0 = never.";
-        repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", BOOL, "no", Runtime, NO_EFFECT, "Fewer, larger packets to replicas.";
+        repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", BOOL, "no", Runtime, 0, "Fewer, larger packets to replicas.";
         repl_diskless_sync: bool = "repl-diskless-sync", BOOL, "yes", Runtime, 0, "Full syncs are sent while they are made, without a file.";
         repl_diskless_sync_delay: u32 = "repl-diskless-sync-delay", int(0, INT), "5", Runtime, 0, "Seconds that a full sync waits for more replicas.";
         repl_diskless_sync_max_replicas: u32 = "repl-diskless-sync-max-replicas", int(0, INT), "0", Runtime, 0, "So many waiting replicas end the delay; 0 = no such number.";
+        empty_master_guard: EmptyMasterGuard = "empty-master-guard", CHOICE, "auto", Runtime, 0, "Keep the data of a replica whose master comes back empty; auto = where a Sentinel watches (Redoubt's own).";
         repl_diskless_load: ReplDisklessLoad = "repl-diskless-load", CHOICE, "disabled", Runtime, NO_EFFECT, "Load a full sync straight from the link.";
     }
     "Encodings" {

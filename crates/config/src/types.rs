@@ -86,6 +86,15 @@ choices! {
         /// When the operating system wants to.
         No = "no",
     }
+    /// What a replica does when its master comes back without data (`empty-master-guard`).
+    EmptyMasterGuard {
+        /// Keeps its own where a Sentinel watches; elsewhere obeys, with a warning.
+        Auto = "auto",
+        /// Keeps its own.
+        Yes = "yes",
+        /// Obeys.
+        No = "no",
+    }
     /// Loading an RDB straight from the link (`repl-diskless-load`).
     ReplDisklessLoad {
         /// Store to a file first.

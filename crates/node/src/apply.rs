@@ -5,7 +5,7 @@
 //! its position does not count, or the reverse.
 
 use crate::client::ClientInfo;
-use crate::{Node, Session, Worker};
+use crate::{Next, Node, Session, Worker};
 use resp::{Decoded, Decoder, Limits, ProtocolError, Reply};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +19,8 @@ pub struct StreamApplier {
     reply: Reply,
     /// The master asked for an acknowledgement since this was last looked at.
     pub ack_wanted: bool,
+    /// The tenure in which this link was made.
+    tenure: u64,
 }
 
 impl StreamApplier {
@@ -46,6 +48,7 @@ impl StreamApplier {
             start: 0,
             reply: Reply::default(),
             ack_wanted: false,
+            tenure: node.log.tenure(),
         }
     }
 
@@ -78,6 +81,7 @@ impl StreamApplier {
         }
         self.buffer.extend_from_slice(bytes);
         self.session.info.last_active.store(worker.now.mono().0, Relaxed);
+        worker.tenure = self.tenure;
         // The master's commands are not judged: no limit but memory.
         let limits = Limits { bulk_max: u64::MAX, authenticated: true };
         loop {
@@ -95,7 +99,14 @@ impl StreamApplier {
                     if args.is(0, "replconf") && args.is(1, "getack") {
                         self.ack_wanted = true;
                     } else {
-                        node.handle(worker, &mut self.session, &args, &mut self.reply);
+                        let next = node.handle(worker, &mut self.session, &args, &mut self.reply);
+                        if next == Next::Close {
+                            // This node was promoted: what is left of the stream counts no more.
+                            worker.verbatim.clear();
+                            self.buffer.clear();
+                            self.start = 0;
+                            return Ok(());
+                        }
                         check_reply(&mut self.reply, node, &args);
                     }
                     self.start += consumed;
@@ -130,7 +141,7 @@ impl Node {
         if worker.verbatim.is_empty() {
             return;
         }
-        self.log.append_verbatim(&worker.verbatim, selected_db as u32);
+        self.log.append_applied(&worker.verbatim, selected_db as u32, worker.tenure);
         worker.verbatim.clear();
         worker.log_grew = true;
     }

@@ -36,6 +36,8 @@ pub enum WaitFor {
         /// Position to be acknowledged.
         position: u64,
     },
+    /// The end of the process (SHUTDOWN); answered only if that does not come.
+    Shutdown,
 }
 
 /// One waiting connection.
@@ -117,18 +119,26 @@ impl Blocking {
         self.count.store(all.len(), Ordering::Relaxed);
     }
 
-    fn all(&self) -> Vec<Arc<Blocked>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Blocked>> {
         lock(&self.by_ticket).values().cloned().collect()
     }
 }
+
+const ROLE_CHANGED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+const SHUTDOWN_FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 
 /// How a wait ends without being served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndWait {
     /// As if the time-out had passed.
     Timeout,
-    /// With `-UNBLOCKED`, by CLIENT UNBLOCK … ERROR or a change of role.
+    /// With `-UNBLOCKED`, by CLIENT UNBLOCK … ERROR.
     Error,
+    /// With `-UNBLOCKED`: this node becomes a replica.
+    Role,
+    /// The shutdown that it waited for has failed, or was aborted.
+    Shutdown,
     /// Without an answer: the connection is gone.
     Gone,
 }
@@ -199,6 +209,22 @@ impl Node {
         ticket
     }
 
+    /// Makes a connection wait for the end of the process.
+    pub fn block_on_shutdown(&self, worker: &Worker, client: &crate::Session) -> u64 {
+        let ticket = self.blocking.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.blocking.add(Arc::new(Blocked {
+            ticket,
+            client: client.id(),
+            worker: worker.index,
+            db: client.db,
+            protocol: client.protocol,
+            user: user_of(client),
+            what: WaitFor::Shutdown,
+            claimed: AtomicBool::new(false),
+        }));
+        ticket
+    }
+
     /// Answers the connections whose time is up; call it on the worker that owns them.
     pub fn expire_waits(&self, worker: &mut Worker, now: UnixMs) {
         if self.scripts.is_busy() {
@@ -263,9 +289,14 @@ impl Node {
                     reply.count(self.repl.acked_count(*position));
                 }
             }
+            WaitFor::Shutdown if how == EndWait::Timeout => reply.error(SHUTDOWN_FAILED),
+            WaitFor::Shutdown => {}
         }
-        if how == EndWait::Error {
-            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        match how {
+            EndWait::Error => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            EndWait::Role => reply.error(ROLE_CHANGED),
+            EndWait::Shutdown => reply.error(SHUTDOWN_FAILED),
+            EndWait::Timeout | EndWait::Gone => {}
         }
         self.blocking.remove(blocked.ticket);
         if how != EndWait::Gone {
@@ -315,7 +346,7 @@ impl Node {
                 let WaitFor::Keys { block, .. } = &blocked.what else { continue };
                 self.stop_waiting(&blocked, block);
                 let mut reply = Reply::new(blocked.protocol);
-                reply.error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+                reply.error(ROLE_CHANGED);
                 self.blocking.remove(blocked.ticket);
                 self.answer(&blocked, reply.into_bytes(), 0);
             }

@@ -163,11 +163,14 @@ impl Node {
             .map(|budget| self.host.mono_us() + budget);
         let (mut freed, mut count) = (0, 0u32);
         let outcome = loop {
+            if self.paused(now, true) {
+                break Outcome::Enough;
+            }
             let Some(victim) = pool.next(&self.keyspace, config, policy, now) else {
                 let enough = count > 0 && self.excess(config.maxmemory) == 0;
                 break if enough { Outcome::Enough } else { Outcome::Nothing };
             };
-            freed += self.evict_one(config, &victim);
+            freed += self.evict_one(config, &victim, now);
             count += 1;
             if freed >= excess {
                 // With freeing elsewhere the allocator's word would come too early.
@@ -191,9 +194,13 @@ impl Node {
     }
 
     /// Removes one key if it is still there; returns the bytes that this frees, about.
-    fn evict_one(&self, config: &Config, victim: &Candidate) -> u64 {
+    fn evict_one(&self, config: &Config, victim: &Candidate, now: UnixMs) -> u64 {
         let stripe = self.keyspace.stripe_of(&victim.key);
         let mut held = self.keyspace.hold(StripeMask::of(stripe));
+        if self.paused(now, true) {
+            // Since the look before; under the lock it stays so.
+            return 0;
+        }
         let volatile = is_volatile(config.maxmemory_policy);
         let Some(entry) = held.stripe(stripe).evict(victim.db, &victim.key, volatile) else {
             return 0;

@@ -18,7 +18,7 @@ use commands::{CommandError, Ctx, Effect, Flags, keys_of};
 use keyspace::{ExpireRule, KeyOptions, Keys, Place, StripeMask};
 use resp::{Args, Reply};
 use smallvec::SmallVec;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// What the connection does after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,7 @@ impl Node {
         }
         let master = session.info.master.load(Relaxed);
         if !master {
+            worker.era = self.role.era.load(Acquire);
             self.look_for_room(worker);
             match self.admit(worker, session, command, args) {
                 Admission::Run => {}
@@ -324,20 +325,19 @@ impl Node {
             self.account(worker, session, command, args, start_us, false);
             return next;
         }
-        let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
         let held = self.hold_for(session.db, command, place, args, options, from_master);
         let Some(mut keys) = held else {
             bump(&worker.stats.commands[command.index].rejected, 1);
             return self.refuse(session, Some(command), &self.scripts.busy_error(), reply);
         };
-        if !from_master && self.is_replica() != replica {
-            // The role changed between admission and the locks; under them it stays.
+        if self.times_changed(worker, from_master) {
             drop(keys);
-            return match self.admit(worker, session, command, args) {
-                Admission::Run => self.execute(worker, session, command, place, args, reply, serve),
-                Admission::Held => Next::Held,
-                Admission::Refuse(error) => self.refuse(session, Some(command), &error, reply),
+            return match self.admit_again(worker, session, command, args) {
+                Ok(()) => self.execute(worker, session, command, place, args, reply, serve),
+                Err(Again::Held) => Next::Held,
+                Err(Again::Dropped) => Next::Close,
+                Err(Again::Refuse(error)) => self.refuse(session, Some(command), &error, reply),
             };
         }
         let mark = reply.mark();
@@ -622,6 +622,46 @@ impl Node {
             }
         } else if let Some(position) = self.append_record(worker) {
             session.last_write = position;
+        }
+    }
+}
+
+/// Why a command that was admitted once does not run after all.
+enum Again {
+    Held,
+    /// It is of a master that this node follows no more.
+    Dropped,
+    Refuse(CommandError),
+}
+
+impl Node {
+    /// Whether the role has changed, or a pause has begun, between a command's admission and its
+    /// locks; under them both stay.
+    #[inline]
+    fn times_changed(&self, worker: &Worker, from_master: bool) -> bool {
+        if from_master {
+            self.log.tenure() != worker.tenure
+        } else {
+            self.role.era.load(Acquire) != worker.era
+        }
+    }
+
+    #[cold]
+    fn admit_again(
+        &self,
+        worker: &mut Worker,
+        session: &Session,
+        command: CommandRef,
+        args: &Args<'_>,
+    ) -> Result<(), Again> {
+        if session.info.master.load(Relaxed) {
+            return Err(Again::Dropped);
+        }
+        worker.era = self.role.era.load(Acquire);
+        match self.admit(worker, session, command, args) {
+            Admission::Run => Ok(()),
+            Admission::Held => Err(Again::Held),
+            Admission::Refuse(error) => Err(Again::Refuse(error)),
         }
     }
 }

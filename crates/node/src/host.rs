@@ -64,10 +64,9 @@ pub trait Host: Send + Sync {
     fn reload(&self, save: bool, flush: bool) -> Result<(), String>;
     /// This node has become a replica, or a master. Called under all stripe locks.
     fn role_changed(&self, is_replica: bool);
-    /// Ends the process, or says why not.
-    fn shutdown(&self, how: ShutdownHow) -> Result<(), String>;
-    /// Ends a shutdown that waits for replicas.
-    fn shutdown_abort(&self) -> Result<(), String>;
+    /// Begins to end the process. What comes of it is told by [`crate::Node::cancel_shutdown`], or
+    /// not at all any more.
+    fn shutdown(&self, how: ShutdownHow);
     /// The text of the configuration file, for a rewrite.
     fn read_config_file(&self) -> Result<String, String>;
     /// Replaces the configuration file.

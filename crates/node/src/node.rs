@@ -33,6 +33,13 @@ pub struct Role {
     pub link_up: AtomicBool,
     /// Replicas that are online and whose lag is good enough (`min-replicas-to-write`).
     pub good_replicas: AtomicUsize,
+    /// Moves on with every change of role and with every pause, under all stripe locks: a command
+    /// that was admitted before has to be judged again.
+    pub era: AtomicU64,
+    /// A Sentinel has spoken on this node.
+    pub sentinel_seen: AtomicBool,
+    /// A Sentinel, or a replica that keeps its data, has told that this master came back empty.
+    pub came_back_empty: AtomicBool,
 }
 
 /// State of files and loading.
@@ -133,10 +140,12 @@ pub struct Node {
     pub latency: Mutex<LatencyMonitor>,
     /// Replication machines and what belongs to them.
     pub repl: crate::serve::Repl,
-    /// Commands are held back until this Unix time in ms (CLIENT PAUSE), 0 for none.
-    pub pause_until: AtomicI64,
-    /// Only writes are held back.
-    pub pause_writes_only: AtomicBool,
+    /// What is held back, and why.
+    pub pauses: crate::Pauses,
+    /// Handing the role over.
+    pub failover: crate::Failover,
+    /// The end, once it has begun.
+    pub shutdown: crate::Shutdown,
     /// What is done about `maxmemory`.
     pub(crate) eviction: Eviction,
     /// DEBUG SET-ACTIVE-EXPIRE.
@@ -207,8 +216,9 @@ impl Node {
             slowlog: Mutex::new(SlowLog::default()),
             latency: Mutex::new(LatencyMonitor::default()),
             repl: crate::serve::Repl::default(),
-            pause_until: AtomicI64::new(0),
-            pause_writes_only: AtomicBool::new(false),
+            pauses: crate::Pauses::default(),
+            failover: crate::Failover::default(),
+            shutdown: crate::Shutdown::default(),
             eviction: Eviction::new(started as u64),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
@@ -248,12 +258,6 @@ impl Node {
     /// Changes since the last successful save.
     pub fn dirty_since_save(&self) -> u64 {
         self.dirty().saturating_sub(self.persistence.dirty_at_save.load(Ordering::Relaxed))
-    }
-
-    /// True while commands of this kind are held back by CLIENT PAUSE.
-    pub fn paused(&self, now: UnixMs, write: bool) -> bool {
-        let until = self.pause_until.load(Ordering::Acquire);
-        until != 0 && now.0 < until && (write || !self.pause_writes_only.load(Ordering::Acquire))
     }
 
     /// Publishes the events of keys that changed. Source: redis 7.0 `notify.c`.

@@ -140,6 +140,16 @@ impl Node {
         self.wake_streams(usize::MAX);
     }
 
+    /// A key of the file that is loaded at start had expired: replicas that go on from where the
+    /// file ends are told. Source: redis 7.0 `rdb.c:rdbLoadRioWithLoadingCtx`.
+    pub fn log_expired_at_load(&self, db: usize, key: &[u8]) {
+        if self.records(false) {
+            let mut record = Record::default();
+            record.push_removal(db, key, self.settings.load().env.lazy_expire);
+            self.log.append(&AppendRecord::new(&[Part::new(db as u32, &record.bytes, 1)]));
+        }
+    }
+
     /// Puts one removal by the server itself on the log, and publishes its event. The stripe of the
     /// key is held; the caller wakes the streams afterwards.
     pub(crate) fn log_removal(

@@ -65,12 +65,8 @@ impl Host for FakeHost {
     fn role_changed(&self, is_replica: bool) {
         self.note(format!("role is_replica={is_replica}"));
     }
-    fn shutdown(&self, how: ShutdownHow) -> Result<(), String> {
+    fn shutdown(&self, how: ShutdownHow) {
         self.note(format!("shutdown {how:?}"));
-        Ok(())
-    }
-    fn shutdown_abort(&self) -> Result<(), String> {
-        Err("ERR No shutdown in progress.".into())
     }
     fn read_config_file(&self) -> Result<String, String> {
         Ok(lock(&self.0).config_file.clone())

@@ -62,6 +62,10 @@ pub struct Worker {
     pub log_grew: bool,
     /// Bytes of the master's stream whose commands are being applied.
     pub(crate) verbatim: Vec<u8>,
+    /// [`Log::tenure`](replication::Log::tenure) when the link that sent them was made.
+    pub(crate) tenure: u64,
+    /// [`Role::era`](crate::Role::era) when the present command was admitted.
+    pub(crate) era: u64,
     /// Keys that got elements while clients wait for them.
     pub(crate) ready: VecDeque<(usize, Box<[u8]>)>,
     /// Changed keys for those who track by prefixes.
@@ -95,6 +99,8 @@ impl Worker {
             tables: Vec::new(),
             log_grew: false,
             verbatim: Vec::new(),
+            tenure: 0,
+            era: 0,
             ready: VecDeque::new(),
             changed: crate::tracking::Broadcast::new(),
             has_room: true,

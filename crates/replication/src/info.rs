@@ -16,6 +16,8 @@ pub struct InfoSettings {
     pub replica_read_only: bool,
     /// `replica-announced`
     pub replica_announced: bool,
+    /// This master came back empty while its replicas hold data.
+    pub came_back_empty: bool,
     /// `min-replicas-to-write` and `min-replicas-max-lag` in seconds, if both are set.
     pub min_replicas: Option<u64>,
 }
@@ -32,7 +34,12 @@ pub fn section(
     let mut out = String::with_capacity(1024);
     out.push_str("# Replication\r\n");
     match link.status(now) {
-        None => out.push_str("role:master\r\n"),
+        None => {
+            out.push_str("role:master\r\n");
+            if settings.came_back_empty {
+                out.push_str("master_came_back_empty:1\r\n");
+            }
+        }
         Some(_) => replica_lines(now, settings, link, &mut out),
     }
     out.push_str(&format!("connected_slaves:{}\r\n", master.replica_count()));
@@ -42,7 +49,8 @@ pub fn section(
     }
     master.info_replicas(now, &mut out);
     let (ids, stats) = (log.ids(), log.stats());
-    out.push_str("master_failover_state:no-failover\r\n");
+    let failover = master.failover_state().as_str();
+    out.push_str(&format!("master_failover_state:{failover}\r\n"));
     out.push_str(&format!("master_replid:{}\r\n", ids.replid));
     out.push_str(&format!("master_replid2:{}\r\n", ids.replid2));
     out.push_str(&format!("master_repl_offset:{}\r\n", stats.offset));
@@ -83,6 +91,9 @@ fn replica_lines(now: MonoMs, settings: &InfoSettings, link: &ReplicaLink, out: 
     out.push_str(&format!("slave_priority:{}\r\n", settings.replica_priority));
     out.push_str(&format!("slave_read_only:{}\r\n", u8::from(settings.replica_read_only)));
     out.push_str(&format!("replica_announced:{}\r\n", u8::from(settings.replica_announced)));
+    if status.empty_refused > 0 {
+        out.push_str(&format!("master_empty_refused:{}\r\n", status.empty_refused));
+    }
 }
 
 /// The answer of ROLE.

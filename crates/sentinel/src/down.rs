@@ -97,6 +97,7 @@ fn judge_node(c: &mut Core, m: &mut Master, which: &Which) {
         if let Some(since) = node.reboot_since {
             down |= c.io.due(since, m.reboot_down_after);
         }
+        down |= node.poor_since.is_some();
         down |= proven_dead(c, node.link, m.crash_grace);
     }
     let now = c.now();

@@ -52,12 +52,17 @@ pub(crate) struct Facts {
     pub priority: Option<i64>,
     pub repl_offset: Option<i64>,
     pub announced: Option<bool>,
+    /// `master_repl_offset`
+    pub master_offset: Option<i64>,
+    /// All keys, `None` while the node loads its data.
+    pub keys: Option<u64>,
 }
 
 impl Facts {
     /// Reads the text of INFO. Lines that make no sense are passed over.
     pub fn parse(text: &str) -> Facts {
         let mut facts = Facts::default();
+        let (mut keys, mut loading) = (0u64, false);
         for line in text.lines() {
             let Some((key, value)) = line.split_once(':') else { continue };
             match key {
@@ -75,12 +80,27 @@ impl Facts {
                 "master_link_status" => facts.link_up = Some(value == "up"),
                 "slave_priority" => facts.priority = Some(atoi(value)),
                 "slave_repl_offset" => facts.repl_offset = Some(atoi(value)),
+                "master_repl_offset" => facts.master_offset = Some(atoi(value)),
+                "loading" => loading = atoi(value) != 0,
+                _ if is_db(key) => keys = keys.saturating_add(keys_of(value)),
                 "replica_announced" => facts.announced = Some(atoi(value) != 0),
                 _ => facts.replicas.extend(replica_line(key, value)),
             }
         }
+        facts.keys = (!loading).then_some(keys);
         facts
     }
+}
+
+/// `dbN`, a line of the section Keyspace.
+fn is_db(key: &str) -> bool {
+    let number = key.strip_prefix("db").unwrap_or("");
+    !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn keys_of(value: &str) -> u64 {
+    let count = value.split(',').find_map(|part| part.strip_prefix("keys="));
+    count.map_or(0, |count| u64::try_from(atoi(count)).unwrap_or(0))
 }
 
 /// `slaveN:ip=…,port=…,…`, or `slaveN:ip,port,state` of very old servers.
@@ -180,6 +200,10 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     }
     let Some(node) = which.node_mut(m) else { return };
     note_replica_facts(node, &facts, now);
+    node.keys = facts.keys.unwrap_or(node.keys);
+    if *which == Which::Master {
+        judge_poverty(c, m, &facts, rebooted);
+    }
     if let Some(role) = facts.role {
         note_role(c, m, which, role);
     }
@@ -191,6 +215,31 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
         && matches!(&m.failover, Failover::WaitPromotion { chosen, .. } if chosen == key)
     {
         failover::become_reconf_replicas(c, m);
+    }
+}
+
+/// A master that is another process than before, with fewer keys and a shorter history than a
+/// replica of it, has lost data that the replica still has: it counts as down, so that the replica
+/// takes over before it obeys.
+fn judge_poverty(c: &mut Core, m: &mut Master, facts: &Facts, rebooted: bool) {
+    if rebooted {
+        m.node.fresh_run = true;
+    }
+    let master = facts.role == Some(Role::Master);
+    let (Some(keys), Some(offset)) = (facts.keys, facts.master_offset) else { return };
+    let richer = |node: &&Node| node.keys > keys && node.repl_offset > offset;
+    let lost = m.replicas.values().filter(richer).map(|node| node.repl_offset).max();
+    let poor = m.node.fresh_run && master && lost.is_some();
+    if poor && m.node.poor_since.is_none() {
+        m.node.poor_since = Some(c.now());
+        node_event(c, m, &Which::Master, LogLevel::Warning, "+came-back-empty", "");
+        // One of our kind takes no writes then; others answer an error.
+        let offset = lost.unwrap_or(0).to_string();
+        c.send(m.node.link, Pending::Ignored, &["REPLCONF", "empty-master", &offset]);
+    } else if !poor {
+        m.node.poor_since = None;
+        // What it has now is what its replicas have, or more: nothing is lost any more.
+        m.node.fresh_run &= lost.is_some() || m.replicas.is_empty();
     }
 }
 

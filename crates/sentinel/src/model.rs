@@ -81,6 +81,12 @@ pub(crate) struct Node {
     pub master_port: u16,
     pub announced: bool,
     pub reboot_since: Option<MonoMs>,
+    /// Keys that its last INFO told.
+    pub keys: u64,
+    /// Another process than before, and not yet found to have what its replicas have.
+    pub fresh_run: bool,
+    /// Since when it is known to have come back with less than its replicas have.
+    pub poor_since: Option<MonoMs>,
     pub script_kill_sent: bool,
     pub reconf: Reconf,
     /// Live state, while it is asked for and after.
@@ -122,6 +128,9 @@ impl Node {
             master_port: 0,
             announced: true,
             reboot_since: None,
+            keys: 0,
+            fresh_run: false,
+            poor_since: None,
             script_kill_sent: false,
             reconf: Reconf::None,
             live: None,

@@ -7,13 +7,14 @@ use super::connection::valid_name;
 use crate::block::EndWait;
 use crate::registry::registry;
 use crate::{
-    After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, ReplyMode, Session, Track, lock,
+    After, ClientInfo, ClientKind, Message, Node, NodeCtx, NodeFn, PauseFor, ReplyMode, Session,
+    Track, lock,
 };
 use commands::{Command, CommandError, CommandSpec, Flags, Group};
 use resp::Args;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 type Result = std::result::Result<After, CommandError>;
 
@@ -315,7 +316,8 @@ fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 // ---- holding back ------------------------------------------------------------------------------
 
 const PAUSE: Command<NodeFn> = Command::new(
-    spec("client|pause", -3, ADMIN, "2.9.50").doc("O(1)", "Holds commands back for a while."),
+    spec("client|pause", -3, ADMIN.union(Flags::ALL_STRIPES), "2.9.50")
+        .doc("O(1)", "Holds commands back for a while."),
     pause,
 );
 
@@ -335,7 +337,7 @@ fn pause(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     }
     let now = cx.worker.now.unix();
     let until = now.0.checked_add(ms).ok_or(CommandError::new("ERR timeout is out of range"))?;
-    cx.node.pause(now, until, writes_only);
+    cx.node.pause(PauseFor::Client, now, until, writes_only);
     cx.reply.ok();
     Ok(After::Done)
 }
@@ -344,7 +346,7 @@ const UNPAUSE: Command<NodeFn> = Command::new(
     spec("client|unpause", 2, ADMIN, "6.2.0")
         .doc("O(N) Where N is the number of paused clients", "Ends CLIENT PAUSE."),
     |cx, _| {
-        cx.node.unpause();
+        cx.node.unpause(PauseFor::Client);
         cx.reply.ok();
         Ok(After::Done)
     },
@@ -683,28 +685,6 @@ impl Node {
         match self.mailboxes.get(client.worker()) {
             Some(mailbox) => mailbox.send(Message::Close { client: client.id, flush: false }),
             None => self.repl.wake_driver(),
-        }
-    }
-
-    /// Holds commands back until a Unix time in ms. A pause in force stays at least as long and at
-    /// least as strict.
-    pub fn pause(&self, now: stdx::UnixMs, until: i64, writes_only: bool) {
-        let old = self.pause_until.load(Acquire);
-        if old > now.0 {
-            let stricter = writes_only && self.pause_writes_only.load(Acquire);
-            self.pause_writes_only.store(stricter, Release);
-            self.pause_until.store(until.max(old), Release);
-        } else {
-            self.pause_writes_only.store(writes_only, Release);
-            self.pause_until.store(until, Release);
-        }
-    }
-
-    /// Ends a pause: held commands run.
-    pub fn unpause(&self) {
-        self.pause_until.store(0, Release);
-        for mailbox in &self.mailboxes {
-            mailbox.send(Message::Resume);
         }
     }
 }

@@ -264,6 +264,9 @@ fn server(w: &mut Writer<'_, '_, '_>) {
     w.field("config_file", &facts.config_file);
     w.field("io_threads_active", u8::from(w.cx.node.mailboxes.len() > 1));
     listeners(w, config);
+    if let Some(ms) = w.cx.node.shutdown.ms_left(w.cx.worker.now.mono()) {
+        w.field("shutdown_in_milliseconds", ms);
+    }
 }
 
 /// One line for each kind of listening socket. Source: redis 7.2 `server.c:getListensInfoString`.
@@ -386,6 +389,7 @@ fn replication(w: &mut Writer<'_, '_, '_>) {
         replica_priority: u64::from(config.replica_priority),
         replica_read_only: config.replica_read_only,
         replica_announced: config.replica_announced,
+        came_back_empty: node.role.came_back_empty.load(Relaxed),
         min_replicas: wanted.then_some(u64::from(config.min_replicas_max_lag)),
     };
     let link = node.repl.link();

@@ -205,8 +205,14 @@ fn publish(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     if cx.node.sentinel().is_some() {
         return super::sentinel::run(cx, args);
     }
+    if args.at(1) == HELLO_CHANNEL {
+        cx.node.role.sentinel_seen.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
     send(cx, args, false)
 }
+
+/// Where Sentinels speak: a node on which one does is watched.
+const HELLO_CHANNEL: &[u8] = b"__sentinel__:hello";
 
 /// SPUBLISH shardchannel message
 pub const SPUBLISH: Command<NodeFn> = Command::new(

@@ -2,7 +2,7 @@
 
 use crate::{After, Node, NodeCtx, NodeFn};
 use commands::{AclCategories, Command, CommandError, CommandSpec, Flags, Group};
-use replication::{ConnId, MasterInput, ReplicaOfOutcome, Upstream};
+use replication::{ConnId, FailoverRequest, MasterInput, ReplicaOfOutcome};
 use resp::Args;
 use std::sync::atomic::Ordering;
 use stdx::UnixMs;
@@ -40,7 +40,11 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let now = cx.worker.now.mono();
     let who =
         cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
+    if cx.node.failover.is_running() {
+        return Err(CommandError::new("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "no") && args.is(2, "one") {
+        cx.node.role.came_back_empty.store(false, Ordering::Release);
         cx.node.become_master(now, &who);
         cx.reply.ok();
         return Ok(After::Done);
@@ -52,7 +56,10 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let port = u16::try_from(port).map_err(|_| CommandError::new("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     match cx.node.become_replica(now, &host, port, &who) {
-        ReplicaOfOutcome::Started => cx.reply.ok(),
+        ReplicaOfOutcome::Started => {
+            cx.node.end_waits_for_role(cx.keys);
+            cx.reply.ok();
+        }
         ReplicaOfOutcome::AlreadyConnected => {
             cx.reply.simple("OK Already connected to specified master")
         }
@@ -67,6 +74,9 @@ pub const REPLCONF: Command<NodeFn> = Command::new(
         .since("3.0.0")
         .doc("O(1)", "What a replica tells its master about itself."),
     |cx, args| {
+        if args.len() == 3 && args.is(1, "empty-master") {
+            return told_empty(cx, args);
+        }
         let info = std::sync::Arc::clone(&cx.session.info);
         let input = MasterInput::Replconf {
             conn: ConnId(info.id),
@@ -77,10 +87,36 @@ pub const REPLCONF: Command<NodeFn> = Command::new(
     },
 );
 
+/// `REPLCONF empty-master offset`: a replica that keeps its data, or a Sentinel, tells that this
+/// master came back without the history that reaches to `offset` elsewhere.
+fn told_empty(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let offset = stdx::parse_u64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
+    let node = cx.node;
+    let guard = cx.worker.settings.config.empty_master_guard;
+    // With a second id it is no stranger to its replicas: it goes on with what they know.
+    let stranger = node.log.ids().replid2 == replication::ReplId::NONE;
+    let believed = guard != config::EmptyMasterGuard::No
+        && !node.is_replica()
+        && stranger
+        && node.log.offset() < offset;
+    if believed && !node.role.came_back_empty.swap(true, Ordering::AcqRel) {
+        node.host.log(
+            3,
+            "This master came back empty while its replicas hold data: writes are refused until a \
+             failover, or until REPLICAOF NO ONE confirms it as the master.",
+        );
+    }
+    cx.reply.ok();
+    Ok(After::Done)
+}
+
 /// PSYNC replicationid offset
 pub const PSYNC: Command<NodeFn> = Command::new(
     CommandSpec::new("psync", -3, Group::Server)
-        .flags(ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI))
+        // The form with FAILOVER changes the role.
+        .flags(
+            ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI).union(Flags::ALL_STRIPES),
+        )
         .since("2.8.0")
         .doc("Depends on the data set", "Asks to follow this node, from an offset on if possible."),
     sync,
@@ -95,6 +131,12 @@ pub const SYNC: Command<NodeFn> = Command::new(
 );
 
 fn sync(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let asks_to_take_over = args.len() > 3 && args.is(0, "psync") && args.is(3, "failover");
+    if asks_to_take_over && !cx.node.repl.master().is_replica(ConnId(cx.session.id())) {
+        let now = cx.worker.now.mono();
+        let who = cx.session.info.line(now.0, "psync");
+        cx.node.take_over(now, args.at(1), &who).map_err(CommandError::new)?;
+    }
     let pending_output = !cx.reply.is_empty();
     let info = std::sync::Arc::clone(&cx.session.info);
     let input = MasterInput::Sync {
@@ -195,27 +237,63 @@ fn wait(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 /// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT ms]
 pub const FAILOVER: Command<NodeFn> = Command::new(
     CommandSpec::new("failover", -1, Group::Server)
-        .flags(ADMIN.union(Flags::STALE))
+        .flags(ADMIN.union(Flags::STALE).union(Flags::ALL_STRIPES))
         .since("6.2.0")
         .doc("O(1)", "Hands the role of master over to a replica."),
-    |_, _| {
-        Err(CommandError::new(
-            "ERR FAILOVER is not supported yet; use SENTINEL FAILOVER, or REPLICAOF on the nodes",
-        ))
-    },
+    failover,
 );
+
+/// Source: redis 7.0 `replication.c:failoverCommand`.
+fn failover(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    if cx.worker.settings.config.cluster_enabled {
+        return Err(CommandError::new("ERR FAILOVER not allowed in cluster mode."));
+    }
+    let now = cx.node.host.now();
+    if args.len() == 2 && args.is(1, "abort") {
+        if !cx.node.abort_failover(now.mono(), "Failover manually aborted") {
+            return Err(CommandError::new("ERR No failover in progress."));
+        }
+        cx.reply.ok();
+        return Ok(After::Done);
+    }
+    let request = failover_request(args)?;
+    cx.node.begin_failover(now, request).map_err(CommandError::new)?;
+    cx.worker.log_grew = true;
+    cx.reply.ok();
+    Ok(After::Done)
+}
+
+fn failover_request(args: &Args<'_>) -> std::result::Result<FailoverRequest, CommandError> {
+    let mut request = FailoverRequest::default();
+    let number = |at: usize| stdx::parse_i64(args.at(at)).ok_or(CommandError::NOT_INTEGER);
+    let mut at = 1;
+    while at < args.len() {
+        if args.is(at, "timeout") && at + 1 < args.len() && request.timeout_ms.is_none() {
+            let ms = u64::try_from(number(at + 1)?).unwrap_or(0);
+            if ms == 0 {
+                return Err(CommandError::new("ERR FAILOVER timeout must be greater than 0"));
+            }
+            request.timeout_ms = Some(ms);
+            at += 2;
+        } else if args.is(at, "to") && at + 2 < args.len() && request.target.is_none() {
+            let host = String::from_utf8_lossy(args.at(at + 1)).into_owned();
+            request.target = Some((host, number(at + 2)?));
+            at += 3;
+        } else if args.is(at, "force") && !request.force {
+            request.force = true;
+            at += 1;
+        } else {
+            return Err(CommandError::SYNTAX);
+        }
+    }
+    Ok(request)
+}
 
 impl Node {
     /// Becomes a master. All stripe locks are held.
     pub fn become_master(&self, now: stdx::MonoMs, who: &str) {
         let changed = self.repl.link().replicaof_no_one(who);
-        if changed {
-            self.role.is_replica.store(false, Ordering::Release);
-            self.role.link_up.store(false, Ordering::Release);
-            self.repl.master().set_upstream(now, Upstream::None);
-            self.settings_of_role(None);
-        }
-        self.repl.wake_driver();
+        self.role_now_master(now, changed);
     }
 
     /// Follows a master. All stripe locks are held.
@@ -228,17 +306,13 @@ impl Node {
     ) -> ReplicaOfOutcome {
         let outcome = self.repl.link().replicaof(now, host, port, who);
         if outcome == ReplicaOfOutcome::Started {
-            self.role.is_replica.store(true, Ordering::Release);
-            self.role.link_up.store(false, Ordering::Release);
-            self.repl.master().set_upstream(now, Upstream::Down);
-            self.settings_of_role(Some((host, port)));
+            self.role_now_replica(now, host, port);
         }
-        self.repl.wake_driver();
         outcome
     }
 
     /// `replicaof` in the configuration follows the role, so that CONFIG REWRITE keeps it.
-    fn settings_of_role(&self, master: Option<(&str, u16)>) {
+    pub(crate) fn settings_of_role(&self, master: Option<(&str, u16)>) {
         let _one_at_a_time = crate::lock(&self.config_lock);
         let mut config = self.settings.load().config.clone();
         config.replicaof =

@@ -81,36 +81,46 @@ pub const SHUTDOWN: Command<NodeFn> = Command::new(
     shutdown,
 );
 
+/// Source: redis 7.0 `db.c:shutdownCommand`.
 fn shutdown(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
-    if cx.node.scripts.is_busy() && !args.iter().any(|word| word.eq_ignore_ascii_case(b"nosave")) {
-        return Err(cx.node.scripts.busy_error());
-    }
     let (mut how, mut abort) = (ShutdownHow::default(), false);
+    let (mut save, mut nosave) = (false, false);
     for word in args.iter().skip(1) {
-        if word.eq_ignore_ascii_case(b"nosave") && how.save != Some(true) {
-            how.save = Some(false);
-        } else if word.eq_ignore_ascii_case(b"save") && how.save != Some(false) {
-            how.save = Some(true);
-        } else if word.eq_ignore_ascii_case(b"now") {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is("nosave") {
+            nosave = true;
+        } else if is("save") {
+            save = true;
+        } else if is("now") {
             how.now = true;
-        } else if word.eq_ignore_ascii_case(b"force") {
+        } else if is("force") {
             how.force = true;
-        } else if word.eq_ignore_ascii_case(b"abort") {
+        } else if is("abort") {
             abort = true;
         } else {
             return Err(CommandError::SYNTAX);
         }
     }
+    if (save && nosave) || (abort && (save || nosave || how != ShutdownHow::default())) {
+        return Err(CommandError::SYNTAX);
+    }
+    how.save = if save || nosave { Some(save) } else { None };
     if abort {
-        if how != ShutdownHow::default() {
-            return Err(CommandError::SYNTAX);
+        if !cx.node.abort_shutdown() {
+            return Err(CommandError::new("ERR No shutdown in progress."));
         }
-        cx.node.host.shutdown_abort().map_err(CommandError::owned)?;
         cx.reply.ok();
         return Ok(After::Done);
     }
-    cx.node.host.shutdown(how).map_err(CommandError::owned)?;
-    Ok(After::Done)
+    if cx.node.scripts.is_busy() && !nosave {
+        return Err(cx.node.scripts.busy_error());
+    }
+    // First in line, then the news: it may fail at once.
+    let ticket = cx.node.block_on_shutdown(cx.worker, cx.session);
+    cx.session.waiting = Some(crate::session::Waiting { ticket });
+    cx.session.info.blocked.store(true, Ordering::Relaxed);
+    cx.node.host.shutdown(how);
+    Ok(After::Blocked)
 }
 
 /// TIME
@@ -192,7 +202,7 @@ const CONFIG_SET: Command<NodeFn> = Command::new(
 
 fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let node = cx.node;
-    let _one_at_a_time = lock(&node.config_lock);
+    let one_at_a_time = lock(&node.config_lock);
     let old = node.settings.load_full();
     let words: Vec<&[u8]> = args.iter().skip(2).collect();
     let rules = SetRules {
@@ -231,6 +241,8 @@ fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     node.repl.master().set_options(cx.worker.now.mono(), crate::master_options(config));
     node.repl.link().set_options(crate::replica_options(config));
     node.refresh_good_replicas(cx.worker.now.mono());
+    // Stripes come before this lock, and eviction takes some.
+    drop(one_at_a_time);
     // In a transaction stripes are held; the cron does it then.
     if !cx.in_exec {
         node.check_memory();

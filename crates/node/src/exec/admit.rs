@@ -63,6 +63,10 @@ impl Node {
             return Admission::Refuse(error);
         }
         if is_write && replica && config.replica_read_only {
+            if self.failover.in_progress() {
+                // Whether this node stays a replica is told in a moment.
+                return Admission::Held;
+            }
             return Admission::refuse("READONLY You can't write against a read only replica.");
         }
         if session.subscriptions() > 0
@@ -100,9 +104,7 @@ impl Node {
         if self.scripts.is_busy() && !flags.contains(Flags::ALLOW_BUSY) {
             return Admission::Refuse(self.scripts.busy_error());
         }
-        let held_kind = if self.pause_writes_only.load(Relaxed) { may_replicate } else { true };
-        if held_kind
-            && !session.is_replica
+        if !session.is_replica
             && self.paused(worker.now.unix(), may_replicate)
             && !pause_exempt(spec.name, session)
         {
@@ -170,6 +172,14 @@ impl Node {
                  Commands that may modify the data set are disabled, because this instance is configured to report \
                  errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
                  the Redis logs for details about the RDB error.",
+            ));
+        }
+        if self.role.came_back_empty.load(Relaxed)
+            && config.empty_master_guard != config::EmptyMasterGuard::No
+        {
+            return Some(CommandError::new(
+                "READONLY This master came back empty while its replicas hold data. Writes are refused until a \
+                 failover, or until REPLICAOF NO ONE confirms it as the master.",
             ));
         }
         if config.min_replicas_to_write > 0

@@ -1,6 +1,6 @@
 //! EXEC: all queued commands under all their stripes, as one record.
 
-use super::{Admission, Next, Outcome};
+use super::{Again, Next, Outcome};
 use crate::registry::CommandRef;
 use crate::session::Multi;
 use crate::stats::bump;
@@ -34,7 +34,6 @@ impl Node {
             reply.error(text);
             return Next::Continue;
         }
-        let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
         let mask = self.transaction_mask(&multi);
         let give_up = || !from_master && self.scripts.is_busy();
@@ -42,15 +41,16 @@ impl Node {
             return self.refuse(session, Some(exec), &self.scripts.busy_error(), reply);
         };
         let mut keys = Keys::new(held, session.db, options);
-        if !from_master && self.is_replica() != replica {
+        if self.times_changed(worker, from_master) {
             drop(keys);
             session.multi = Some(multi);
-            return match self.admit(worker, session, exec, args) {
-                Admission::Run => {
+            return match self.admit_again(worker, session, exec, args) {
+                Ok(()) => {
                     self.execute_transaction(worker, session, exec, args, reply, from_master, serve)
                 }
-                Admission::Held => Next::Held,
-                Admission::Refuse(error) => self.refuse(session, Some(exec), &error, reply),
+                Err(Again::Held) => Next::Held,
+                Err(Again::Dropped) => Next::Close,
+                Err(Again::Refuse(error)) => self.refuse(session, Some(exec), &error, reply),
             };
         }
         if crate::command::transactions::watched_key_changed(session, &mut keys) {

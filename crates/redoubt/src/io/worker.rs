@@ -626,6 +626,12 @@ impl EventLoop {
             let conn = &mut self.conns[at];
             let fine = match task {
                 ReplicaTask::Transfer(transfer) => {
+                    if node.settings.load().config.repl_disable_tcp_nodelay
+                        && let Stream::Tcp(tcp) = &conn.stream
+                    {
+                        // Without it the connection works as well.
+                        let _ = tcp.set_nodelay(false);
+                    }
                     replica::start_transfer(conn, &self.shared.queues, transfer)
                 }
                 ReplicaTask::Stream(cursor) => {

@@ -139,13 +139,9 @@ impl Host for SentinelHost {
 
     fn role_changed(&self, _is_replica: bool) {}
 
-    fn shutdown(&self, _how: ShutdownHow) -> Result<(), String> {
+    fn shutdown(&self, _how: ShutdownHow) {
         self.ending.begun.store(true, Ordering::Release);
         self.ending.end()
-    }
-
-    fn shutdown_abort(&self) -> Result<(), String> {
-        Err("ERR No shutdown in progress.".into())
     }
 
     fn read_config_file(&self) -> Result<String, String> {

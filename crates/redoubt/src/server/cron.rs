@@ -80,6 +80,10 @@ fn expire(node: &Node) {
     for stripe in 0..node.keyspace.stripes() {
         loop {
             let mut held = node.keyspace.hold(StripeMask(1 << stripe));
+            if node.is_replica() || node.paused(now, true) {
+                // Since the look above; under the lock it stays so.
+                return;
+            }
             let data = held.stripe(stripe);
             if !data.has_due(now.0) {
                 break;

@@ -2,13 +2,13 @@
 
 use super::config_file::{self, ConfigFile};
 use super::cron::Trash;
-use super::load::{self, LoadHow};
+use super::load::{self, Expired, LoadHow};
 use super::snapshot::{Aborted, Job};
 use crate::io::listen;
 use crate::io::sys;
 use crate::io::worker::Shared;
-use crate::log::{NOTICE, WARNING};
-use config::{Config, LogLevel, ShutdownFlags};
+use crate::log::WARNING;
+use config::{Config, LogLevel};
 use keyspace::DbStripe;
 use mio::Waker;
 use node::{Host, Now, ProcessFacts, ReplicationHost, ShutdownHow};
@@ -16,7 +16,7 @@ use replication::{ConnId, JobId, RdbFilter, Transport};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -35,7 +35,6 @@ pub struct Tools {
     pub aborted: Aborted,
     peak: AtomicU64,
     startup_memory: AtomicU64,
-    ending: AtomicBool,
 }
 
 impl Tools {
@@ -60,7 +59,6 @@ impl Tools {
             aborted: Aborted::default(),
             peak: AtomicU64::new(0),
             startup_memory: AtomicU64::new(0),
-            ending: AtomicBool::new(false),
         }
     }
 
@@ -70,7 +68,7 @@ impl Tools {
         self.startup_memory.store(used_memory(), Ordering::Relaxed);
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         self.shared.get().expect("attached before the first request")
     }
 
@@ -80,7 +78,7 @@ impl Tools {
         let _ = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).send(job);
     }
 
-    fn save_and_wait(&self) -> Result<(), String> {
+    pub(super) fn save_and_wait(&self) -> Result<(), String> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
         done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
@@ -89,34 +87,6 @@ impl Tools {
     /// Looks at the memory in use, for its peak.
     pub fn note_peak(&self) {
         self.peak.fetch_max(used_memory(), Ordering::Relaxed);
-    }
-
-    /// Ends the process, after saving if that is due.
-    fn end(&self, how: ShutdownHow) -> Result<(), String> {
-        let node = &self.shared().node;
-        let config = node.settings.load_full().config.clone();
-        let save = how.save.unwrap_or(!config.save.is_empty());
-        if save && !node.persistence.loading.load(Ordering::Relaxed) {
-            crate::log::write(NOTICE, "Saving the final RDB snapshot before exiting.");
-            if let Err(why) = self.save_and_wait() {
-                crate::log::write(
-                    WARNING,
-                    &format!("Error trying to save the DB, can't exit. {why}"),
-                );
-                if !how.force {
-                    return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
-                }
-            }
-        }
-        if let Some(path) = config.pidfile.non_empty() {
-            crate::log::write(NOTICE, "Removing the pid file.");
-            let _ = std::fs::remove_file(PathBuf::from(String::from_utf8_lossy(path).into_owned()));
-        }
-        if let Some(path) = config.unixsocket.non_empty() {
-            let _ = std::fs::remove_file(PathBuf::from(String::from_utf8_lossy(path).into_owned()));
-        }
-        crate::log::write(WARNING, "Redis is now ready to exit, bye bye...");
-        std::process::exit(0);
     }
 }
 
@@ -171,7 +141,7 @@ impl Host for ProcessHost {
             load::flush_all(node);
         }
         let path = PathBuf::from(node.settings.load().config.dbfilename.to_str().into_owned());
-        let how = LoadHow { drop_expired: !node.is_replica(), replace: !flush };
+        let how = LoadHow { expired: Expired::on_reload(node), replace: !flush, header: None };
         let result = File::open(&path)
             .map_err(|error| error.to_string())
             .and_then(|file| load::load(node, BufReader::with_capacity(1 << 20, file), how));
@@ -186,13 +156,8 @@ impl Host for ProcessHost {
         crate::log::set_role(if is_replica { b'S' } else { b'M' });
     }
 
-    fn shutdown(&self, how: ShutdownHow) -> Result<(), String> {
-        crate::log::write(WARNING, "User requested shutdown...");
-        self.0.end(how)
-    }
-
-    fn shutdown_abort(&self) -> Result<(), String> {
-        Err("ERR No shutdown in progress.".into())
+    fn shutdown(&self, how: ShutdownHow) {
+        super::ending::begin(&self.0, how);
     }
 
     fn read_config_file(&self) -> Result<String, String> {
@@ -429,50 +394,6 @@ impl ReplicationHost for ReplicationDriver {
     fn timers_changed(&self) {
         // Fails only if the counter is full: then the driver is being woken already.
         let _ = self.0.link_waker.wake();
-    }
-}
-
-/// SIGTERM and SIGINT end the server in an orderly way; a second SIGINT ends it at once.
-pub fn spawn_signals(tools: &Arc<Tools>) -> Result<(), String> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE])
-        .map_err(|error| format!("signals: {error}"))?;
-    let tools = Arc::clone(tools);
-    super::server_spawn("signals", move || {
-        for signal in signals.forever() {
-            let config = tools.shared().node.settings.load_full().config.clone();
-            let (name, flags) = match signal {
-                SIGTERM => ("SIGTERM", config.shutdown_on_sigterm),
-                SIGINT => ("SIGINT", config.shutdown_on_sigint),
-                _ => continue,
-            };
-            if tools.ending.swap(true, Ordering::AcqRel) && signal == SIGINT {
-                crate::log::write(WARNING, "You insist... exiting now.");
-                std::process::exit(1);
-            }
-            crate::log::write(WARNING, &format!("Received {name} scheduling shutdown..."));
-            let tools = Arc::clone(&tools);
-            std::thread::spawn(move || {
-                crate::log::write(WARNING, "User requested shutdown...");
-                // On an error the server goes on; the log has said why.
-                let _ = tools.end(how_of(flags));
-                tools.ending.store(false, Ordering::Release);
-            });
-        }
-    })
-}
-
-fn how_of(flags: ShutdownFlags) -> ShutdownHow {
-    ShutdownHow {
-        save: if flags.save {
-            Some(true)
-        } else if flags.nosave {
-            Some(false)
-        } else {
-            None
-        },
-        now: flags.now,
-        force: flags.force,
     }
 }
 

@@ -108,6 +108,7 @@ impl LinkDriver {
             self.drain(&node);
             let next_master = node.master_timeout(now);
             node.open_gate();
+            node.drive_failover(now);
             node.repl.link().handle_timeout(now);
             self.drain(&node);
             self.publish_state(&node);
@@ -220,6 +221,7 @@ impl LinkDriver {
             }
             ReplicaOutput::RdbBegin { link, .. } => self.begin_rdb(node, link),
             ReplicaOutput::RdbBytes { link, bytes } => self.rdb_bytes(node, link, &bytes),
+            ReplicaOutput::Inspect { link } => self.inspect_rdb(node, link),
             ReplicaOutput::RdbEnd { link } => self.load_rdb(node, link),
             ReplicaOutput::StreamBegin { link, .. } => {
                 let _ = link;
@@ -241,6 +243,10 @@ impl LinkDriver {
             ReplicaOutput::Stream { bytes, .. } => self.apply(node, &bytes),
             ReplicaOutput::DropReplicas => {
                 node.master_input(self.worker.now.mono(), MasterInput::DropReplicas, None);
+            }
+            ReplicaOutput::FailoverDone => node.failover_done(),
+            ReplicaOutput::FailoverFailed { why } => {
+                node.failover_failed(self.worker.now.mono(), why);
             }
             ReplicaOutput::Log(line) => node.log_line(&line),
         }
@@ -412,6 +418,23 @@ impl LinkDriver {
         node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "the disk failed" });
     }
 
+    /// Looks whether the received file has a key.
+    fn inspect_rdb(&mut self, node: &Node, link: LinkId) {
+        let Some((_, _, path)) = &self.incoming else { return };
+        // A file that cannot be read fails when it is loaded, and is said to then.
+        let incoming_empty = load::has_no_key(path).unwrap_or(false);
+        let own_keys =
+            (0..node.keyspace.databases()).map(|db| node.keyspace.db_size(db).0 as u64).sum();
+        let guarded = match node.settings.load().config.empty_master_guard {
+            config::EmptyMasterGuard::Yes => true,
+            config::EmptyMasterGuard::No => false,
+            config::EmptyMasterGuard::Auto => node.role.sentinel_seen.load(Ordering::Relaxed),
+        };
+        let now = self.worker.now.mono();
+        let input = ReplicaInput::Inspected { link, incoming_empty, own_keys, guarded };
+        node.repl.link().handle_input(now, input);
+    }
+
     fn load_rdb(&mut self, node: &Node, link: LinkId) {
         let Some((_, file, path)) = self.incoming.take() else { return };
         let now = self.worker.now.mono();
@@ -502,7 +525,7 @@ fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
     load::flush_all(node);
     node.end_all_waits();
     let file = File::open(&path).map_err(|error| error.to_string())?;
-    let how = LoadHow { drop_expired: false, replace: false };
+    let how = LoadHow::FROM_MASTER;
     let report = load::load(node, BufReader::with_capacity(1 << 20, file), how);
     if report.is_err() {
         load::flush_all(node);

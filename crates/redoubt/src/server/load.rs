@@ -25,17 +25,44 @@ pub struct LoadReport {
     pub stream_db: Option<i64>,
 }
 
-/// What happens to keys that are there already and to those whose time has passed.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadHow {
-    /// A master leaves expired keys out; a replica keeps them until its master says so.
-    pub drop_expired: bool,
+/// What becomes of keys whose time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// They stay: a replica keeps them until its master says so.
+    Keep,
+    /// They are left out.
+    Drop,
+    /// They are left out, and their removal is written to the log: replicas that go on from where
+    /// the file ends still have them.
+    DropAndTell,
+}
+
+impl Expired {
+    /// For DEBUG RELOAD.
+    pub fn on_reload(node: &Node) -> Expired {
+        if node.is_replica() { Expired::Keep } else { Expired::Drop }
+    }
+}
+
+/// How a file is loaded.
+#[derive(Clone, Copy)]
+pub struct LoadHow<'a> {
+    /// See [`Expired`].
+    pub expired: Expired,
     /// A key that is there is replaced (DEBUG RELOAD MERGE); else it is an error.
     pub replace: bool,
+    /// Called once, before the first key: the file has told what it is.
+    pub header: Option<&'a dyn Fn(&LoadReport)>,
+}
+
+impl LoadHow<'_> {
+    /// A master's data set, for a replica.
+    pub const FROM_MASTER: LoadHow<'static> =
+        LoadHow { expired: Expired::Keep, replace: false, header: None };
 }
 
 /// Loads everything. Keys that were loaded before an error stay: the caller decides what then.
-pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, String> {
+pub fn load(node: &Node, input: impl Read, how: LoadHow<'_>) -> Result<LoadReport, String> {
     let settings = node.settings.load_full();
     let options = ReadOptions {
         decode: DecodeOptions { limits: settings.env.limits },
@@ -50,11 +77,18 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
     };
     let mut reader = RdbReader::new(input, options);
     let (mut report, mut db) = (LoadReport::default(), 0usize);
+    let mut header = how.header;
     loop {
         if report.keys % 1024 == 0 {
             node.persistence.load_done.store(reader.offset(), Relaxed);
         }
-        match reader.next_event().map_err(|error| error.to_string())? {
+        let event = reader.next_event().map_err(|error| error.to_string())?;
+        if !matches!(event, Event::Aux { .. })
+            && let Some(header) = header.take()
+        {
+            header(&report);
+        }
+        match event {
             Event::Aux { name, value } => note_aux(&mut report, name, value),
             Event::SelectDb(index) => {
                 db = usize::try_from(index).ok().filter(|db| *db < node.keyspace.databases()).ok_or_else(|| {
@@ -80,7 +114,11 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
                 }
             }
             Event::Key(record) => {
-                if how.drop_expired && record.expire_at.is_some_and(|at| at <= key_options.now.0) {
+                let late = record.expire_at.is_some_and(|at| at <= key_options.now.0);
+                if late && how.expired != Expired::Keep {
+                    if how.expired == Expired::DropAndTell {
+                        node.log_expired_at_load(db, record.key);
+                    }
                     report.expired += 1;
                     continue;
                 }
@@ -115,6 +153,24 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
     node.persistence.load_keys.store(report.keys, Relaxed);
     node.persistence.load_expired.store(report.expired, Relaxed);
     Ok(report)
+}
+
+/// Whether an RDB file holds no key at all.
+pub fn has_no_key(path: &std::path::Path) -> Result<bool, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let options = ReadOptions {
+        decode: DecodeOptions { limits: structures::Limits::default() },
+        checksum: false,
+    };
+    let mut reader = RdbReader::new(std::io::BufReader::new(file), options);
+    loop {
+        // A database is named only if something is in it.
+        match reader.next_event().map_err(|error| error.to_string())? {
+            Event::Eof { .. } => return Ok(true),
+            Event::SelectDb(_) | Event::Key(_) | Event::EmptyKey { .. } => return Ok(false),
+            _ => {}
+        }
+    }
 }
 
 fn insert(

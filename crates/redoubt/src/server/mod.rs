@@ -2,6 +2,7 @@
 
 pub mod config_file;
 mod cron;
+mod ending;
 pub mod host;
 mod link;
 mod load;
@@ -14,7 +15,7 @@ use crate::log::{NOTICE, WARNING};
 use config::{Config, Loaded};
 use config_file::ConfigFile;
 use host::{ProcessHost, ReplicationDriver, Tools};
-use load::LoadHow;
+use load::{Expired, LoadHow, LoadReport};
 use mio::{Poll, Waker};
 use node::{Mailbox, Node, NodeOptions, Worker, master_options, replica_options};
 use replication::{Log, MasterSide, ReplId, ReplicaLink, Watermarks};
@@ -143,7 +144,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         );
         move || driver.run()
     })?;
-    host::spawn_signals(&tools)?;
+    ending::spawn_signals(&tools)?;
 
     let mut listeners = Some(listeners);
     for (index, poll) in polls.into_iter().enumerate() {
@@ -271,7 +272,19 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
         }
     };
     let started = Instant::now();
-    let how = LoadHow { drop_expired: config.replicaof.is_none(), replace: false };
+    // A master's history goes on from where the file ends, and the removals of expired keys are the
+    // first that happens in it.
+    let restore = |report: &LoadReport| {
+        if let Some(restored) = restored_of(report) {
+            node.log.restore_as_master(restored.replid, restored.offset);
+        }
+    };
+    let is_master = config.replicaof.is_none();
+    let how = LoadHow {
+        expired: if is_master { Expired::DropAndTell } else { Expired::Keep },
+        replace: false,
+        header: is_master.then_some(&restore as &dyn Fn(&LoadReport)),
+    };
     crate::log::write(NOTICE, "Loading RDB produced by an earlier run");
     let report = load::load(node, BufReader::with_capacity(1 << 20, file), how).map_err(|why| {
         format!(
@@ -283,34 +296,32 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
         NOTICE,
         &format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()),
     );
-    let history = report.repl_id.zip(report.repl_offset);
+    Ok(restored_of(&report))
+}
+
+/// The place in a history that a file tells.
+fn restored_of(report: &LoadReport) -> Option<Restored> {
+    let replid = ReplId::parse(report.repl_id.as_ref()?.as_bytes())?;
+    // Above that the offsets of the stream would leave what INFO and ACK can say.
+    let offset = report.repl_offset.filter(|&offset| offset <= i64::MAX as u64 / 2)?;
     let stream_db = report.stream_db.and_then(|db| u32::try_from(db).ok()).unwrap_or(0);
-    Ok(history.and_then(|(id, offset)| {
-        Some(Restored { replid: ReplId::parse(id.as_bytes())?, offset, stream_db })
-    }))
+    Some(Restored { replid, offset, stream_db })
 }
 
 /// A node that is configured as a replica starts as one; a master whose file tells its history
 /// lets its replicas continue.
 fn follow_configured_master(node: &Node, config: &Config, restored: Option<Restored>) {
     let now = node.host.now().mono();
-    match &config.replicaof {
-        Some(master) => {
-            let history = restored.is_some();
-            if let Some(restored) = restored {
-                node.log.restore_as_replica(restored.replid, restored.offset, restored.stream_db);
-            }
-            node.role.is_replica.store(true, Ordering::Release);
-            node.repl.link().start(now, &master.host, master.port, history);
-            node.repl.master().set_upstream(now, replication::Upstream::Down);
-            crate::log::set_role(b'S');
-        }
-        None => {
-            if let Some(restored) = restored {
-                node.log.restore_as_master(restored.replid, restored.offset);
-            }
-        }
+    // A master took its history up before the first key was loaded.
+    let Some(master) = &config.replicaof else { return };
+    let history = restored.is_some();
+    if let Some(restored) = restored {
+        node.log.restore_as_replica(restored.replid, restored.offset, restored.stream_db);
     }
+    node.role.is_replica.store(true, Ordering::Release);
+    node.repl.link().start(now, &master.host, master.port, history);
+    node.repl.master().set_upstream(now, replication::Upstream::Down);
+    crate::log::set_role(b'S');
 }
 
 fn announce_ready(config: &Config) {

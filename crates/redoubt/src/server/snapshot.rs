@@ -228,11 +228,9 @@ fn write_aux<W: Write>(
     stream.aux_int(b"redis-bits", 64)?;
     stream.aux_int(b"ctime", now.unix().secs())?;
     stream.aux_int(b"used-mem", node.host.facts().used_memory as i64)?;
-    if for_replicas || node.log.backlog_active() || node.is_replica() {
-        stream.aux_int(
-            b"repl-stream-db",
-            stream_db.map_or(-1, i64::from).max(if for_replicas { 0 } else { -1 }),
-        )?;
+    // Without a backlog there is no history that could be gone on with.
+    if for_replicas || node.log.backlog_active() {
+        stream.aux_int(b"repl-stream-db", stream_db.map_or(0, i64::from))?;
         stream.aux(b"repl-id", ids.replid.to_string().as_bytes())?;
         stream.aux_int(b"repl-offset", offset as i64)?;
     }

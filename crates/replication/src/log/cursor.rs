@@ -11,6 +11,9 @@ const RELEASED: u64 = u64::MAX;
 /// The log was reset under the reader.
 const LOST: u64 = u64::MAX - 1;
 
+/// The reader fell behind further than it may.
+const OVERRUN: u64 = u64::MAX - 2;
+
 /// The log dropped the history that this cursor read (full resynchronization of this node, or its
 /// backlog was freed): the reader must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +28,29 @@ impl std::fmt::Display for CursorLost {
 impl std::error::Error for CursorLost {}
 
 #[derive(Debug)]
-pub(super) struct CursorSlot(AtomicU64);
+pub(super) struct CursorSlot {
+    at: AtomicU64,
+    /// How far behind the log's end it may be.
+    limit: AtomicU64,
+}
 
 impl CursorSlot {
     /// The place, `None` when the reader is gone or lost.
     pub(super) fn position(&self) -> Option<u64> {
-        let at = self.0.load(Ordering::Acquire);
-        (at < LOST).then_some(at)
+        let at = self.at.load(Ordering::Acquire);
+        (at < OVERRUN).then_some(at)
     }
 
     pub(super) fn lose(&self) {
         // A released slot may become a lost one: both count for nothing.
-        self.0.store(LOST, Ordering::Release);
+        self.at.store(LOST, Ordering::Release);
+    }
+
+    /// Loses its place if it is too far behind `end`. True if it did.
+    pub(super) fn overrun(&self, at: u64, end: u64) -> bool {
+        let over = end.saturating_sub(at) > self.limit.load(Ordering::Relaxed);
+        // Fails if the reader has just moved on: then it is looked at the next time.
+        over && self.at.compare_exchange(at, OVERRUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -51,8 +65,9 @@ pub struct Cursor {
 
 impl Cursor {
     pub(super) fn new(offset: u64) -> Cursor {
-        assert!(offset < LOST);
-        Cursor { slot: Arc::new(CursorSlot(AtomicU64::new(offset))), handed_out: offset }
+        assert!(offset < OVERRUN);
+        let slot = CursorSlot { at: AtomicU64::new(offset), limit: AtomicU64::new(u64::MAX) };
+        Cursor { slot: Arc::new(slot), handed_out: offset }
     }
 
     pub(super) fn slot(&self) -> Arc<CursorSlot> {
@@ -74,7 +89,7 @@ impl Cursor {
         let to = at + bytes as u64;
         assert!(to <= self.handed_out, "a reader is done with bytes that it never got");
         // Fails only if the log was reset meanwhile; the next read reports that.
-        let _ = self.slot.0.compare_exchange(at, to, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.slot.at.compare_exchange(at, to, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// A view of this cursor for whoever measures its lag.
@@ -85,7 +100,7 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.slot.0.store(RELEASED, Ordering::Release);
+        self.slot.at.store(RELEASED, Ordering::Release);
     }
 }
 
@@ -94,6 +109,16 @@ impl Drop for Cursor {
 pub struct CursorWatch(Arc<CursorSlot>);
 
 impl CursorWatch {
+    /// The reader loses its place when it falls behind by more than this.
+    pub fn set_limit(&self, bytes: u64) {
+        self.0.limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// It lost its place that way.
+    pub fn is_overrun(&self) -> bool {
+        self.0.at.load(Ordering::Acquire) == OVERRUN
+    }
+
     /// The stream offset of the reader's next byte, `None` when it is gone.
     pub fn position(&self) -> Option<u64> {
         self.0.position()

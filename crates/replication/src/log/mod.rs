@@ -121,6 +121,8 @@ pub struct Log {
     end: AtomicU64,
     /// Whether local effects have to be written down; see invariant 3.
     wanted: AtomicBool,
+    /// How often this node was promoted; see [`Log::tenure`].
+    tenure: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -149,7 +151,12 @@ impl Log {
             backlog_bytes,
             ids: ReplIds::new(replid),
         };
-        Log { end: AtomicU64::new(0), wanted: AtomicBool::new(false), inner: Mutex::new(inner) }
+        Log {
+            end: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            tenure: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -221,6 +228,29 @@ impl Log {
         }
         inner.selected_db = Some(selected_db);
         self.finish_append(inner)
+    }
+
+    /// As [`Log::append_verbatim`], for bytes that came while [`Log::tenure`] was `tenure`. Nothing
+    /// if this node was promoted since: they belong to a history that has ended.
+    pub fn append_applied(&self, bytes: &[u8], selected_db: u32, tenure: u64) {
+        let large = (bytes.len() >= LARGE).then(|| bytes.to_vec());
+        let mut inner = self.lock();
+        if !inner.following || !inner.active || self.tenure() != tenure {
+            return;
+        }
+        match large {
+            Some(bytes) => inner.store.push_block(bytes, 0),
+            None => inner.store.push(bytes, 0),
+        }
+        inner.selected_db = Some(selected_db);
+        self.finish_append(inner);
+    }
+
+    /// Counts promotions. Changes under all stripe locks, so under any of them it tells whether
+    /// what a former master sent still counts.
+    #[inline]
+    pub fn tenure(&self) -> u64 {
+        self.tenure.load(Ordering::Acquire)
     }
 
     /// Writes the keepalive that a master sends each `repl-ping-replica-period`. Nothing without a
@@ -379,6 +409,7 @@ impl Log {
         self.change(|inner| {
             assert!(inner.following, "only a replica is promoted");
             inner.following = false;
+            self.tenure.fetch_add(1, Ordering::AcqRel);
             inner.selected_db = None;
             let offset = inner.store.end();
             inner.ids.shift(new_replid, offset);
@@ -518,8 +549,10 @@ impl Inner {
     /// Takes out what neither the backlog nor a cursor needs, to be dropped without the lock.
     fn trim(&mut self) -> Vec<Block> {
         let backlog = self.backlog_bytes.max(BACKLOG_BYTES_MIN);
-        let mut keep_from = self.store.end().saturating_sub(backlog);
+        let end = self.store.end();
+        let mut keep_from = end.saturating_sub(backlog);
         self.cursors.retain(|slot| match slot.position() {
+            Some(at) if slot.overrun(at, end) => false,
             Some(at) => {
                 keep_from = keep_from.min(at);
                 true

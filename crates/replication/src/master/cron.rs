@@ -4,7 +4,7 @@
 
 use stdx::MonoMs;
 
-use super::{ConnId, MasterSide, State, Streaming, Transport, Upstream};
+use super::{Conn, ConnId, FailoverState, MasterSide, State, Transport, Upstream};
 
 /// How often every replica is looked at. Redis looks once a second.
 pub(super) const CRON_PERIOD_MS: u64 = 1000;
@@ -20,7 +20,10 @@ impl MasterSide {
             self.each_second(now);
         }
         if self.next_ping.is_some_and(|due| due <= now) {
-            self.log.append_ping();
+            // Not while somebody has to reach the log's end.
+            if !self.hold_pings && self.failover_state() == FailoverState::None {
+                self.log.append_ping();
+            }
             self.next_ping = Some(now + self.options.ping_period_ms.max(1));
         }
         if self.backlog_free_due().is_some_and(|due| due <= now) {
@@ -105,11 +108,26 @@ impl MasterSide {
         }
     }
 
+    /// Bytes of the log that may be kept for one replica. Source: redis 7.0
+    /// `networking.c:checkClientOutputBufferLimits` (never less than the backlog).
+    fn hard_limit(&self) -> u64 {
+        match self.options.output_limit.hard_bytes {
+            0 => u64::MAX,
+            bytes => bytes.max(self.log.stats().size),
+        }
+    }
+
+    /// Tells the log how far each replica may fall behind, so that not even a burst between two
+    /// looks keeps more for it.
+    pub(super) fn limit_readers(&mut self) {
+        let hard = self.hard_limit();
+        self.conns.iter().filter_map(Conn::watch).for_each(|watch| watch.set_limit(hard));
+    }
+
     /// Drops replicas for which too much is kept.
     fn check_output_limits(&mut self, now: MonoMs) {
         let limit = self.options.output_limit;
-        let backlog = self.log.stats().size;
-        let hard = if limit.hard_bytes == 0 { u64::MAX } else { limit.hard_bytes.max(backlog) };
+        let hard = self.hard_limit();
         let soft = if limit.soft_bytes == 0 { u64::MAX } else { limit.soft_bytes };
         let end = self.log.offset();
         let mut dropped = Vec::new();
@@ -124,11 +142,7 @@ impl MasterSide {
             }
         }
         for (id, name) in dropped {
-            self.warning(format!(
-                "Client id={} addr={name} flags=S scheduled to be closed ASAP for overcoming of \
-                 output buffer limits.",
-                id.0
-            ));
+            self.warning(over_limit(id, &name));
             self.close(now, id);
         }
         self.drop_lost(now);
@@ -136,12 +150,8 @@ impl MasterSide {
 
     /// Drops replicas whose place in the log is gone.
     fn drop_lost(&mut self, now: MonoMs) {
-        let lost = |state: &State| match state {
-            State::Online(Streaming::AwaitAck(cursor)) => cursor.position().is_none(),
-            State::Online(Streaming::Live(watch)) => watch.position().is_none(),
-            _ => false,
-        };
-        let ids: Vec<ConnId> = self.conns.iter().filter(|c| lost(&c.state)).map(|c| c.id).collect();
+        let lost = |conn: &&Conn| conn.watch().is_some_and(|watch| watch.position().is_none());
+        let ids: Vec<ConnId> = self.conns.iter().filter(lost).map(|c| c.id).collect();
         for id in ids {
             self.close(now, id);
         }
@@ -154,4 +164,13 @@ impl MasterSide {
         // Redis waits for more than the time, not just for it.
         (applies && self.log.wants_records()).then(|| self.no_replicas_since + ttl + 1000)
     }
+}
+
+/// What the log says of a replica for which too much would have to be kept.
+pub(super) fn over_limit(id: ConnId, name: &str) -> String {
+    format!(
+        "Client id={} addr={name} flags=S scheduled to be closed ASAP for overcoming of output \
+         buffer limits.",
+        id.0
+    )
 }

@@ -20,13 +20,14 @@
 //! the end of an unsized RDB from the stream that follows unless there is a pause between them. An
 //! ACK during the transfer means nothing; the replica repeats it each second.
 //!
-//! `PSYNC id offset FAILOVER` belongs to the FAILOVER command, which is not built; its place is
-//! `sync.rs:failover_refusal`, which answers it now.
+//! FAILOVER is in `failover.rs`. The other end of it, `PSYNC id offset FAILOVER` to a replica, is
+//! the node's: it is promoted under all stripe locks before the request comes here.
 //!
 //! Source: redis 7.0 `replication.c:syncCommand`, `replconfCommand`, `replicationCron`.
 
 mod api;
 mod cron;
+mod failover;
 mod replconf;
 mod sync;
 
@@ -41,10 +42,13 @@ pub use api::{
     Transport, Upstream,
 };
 
+pub use failover::{FailoverRequest, FailoverState, FailoverStep};
+
 use crate::event::{ConnId, LogLine, format_addr};
 use crate::log::{Cursor, CursorWatch, Log};
 use crate::replid::ReplId;
 use crate::watermarks::Watermarks;
+use cron::over_limit;
 
 /// Where one connection stands.
 #[derive(Debug)]
@@ -60,6 +64,29 @@ enum State {
     SendBulk { job: JobId, cursor: Option<Cursor> },
     /// Has the data. The cursor is the driver's once streaming began.
     Online(Streaming),
+}
+
+impl State {
+    /// As INFO prints it. A connection that is no replica is not shown.
+    fn name(&self) -> &'static str {
+        match self {
+            State::Handshake => "handshake",
+            State::WaitStart { .. } | State::InJob { .. } => "wait_bgsave",
+            State::SendBulk { .. } => "send_bulk",
+            State::Online(_) => "online",
+        }
+    }
+}
+
+/// Replicas that have not acknowledged everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Laggards {
+    /// Attached replicas.
+    pub replicas: usize,
+    /// Those of them that lag.
+    pub lagging: usize,
+    /// A log line for each of these.
+    pub lines: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -133,16 +160,21 @@ impl Conn {
         }
     }
 
-    /// Stream offset of the next byte that it has to get, if anything is kept for it.
-    fn stream_position(&self) -> Option<u64> {
+    /// Its place in the log, if anything is kept for it.
+    fn watch(&self) -> Option<CursorWatch> {
         match &self.state {
             State::InJob { cursor, .. } | State::SendBulk { cursor, .. } => {
-                cursor.as_ref().and_then(Cursor::position)
+                cursor.as_ref().map(Cursor::watch)
             }
-            State::Online(Streaming::AwaitAck(cursor)) => cursor.position(),
-            State::Online(Streaming::Live(watch)) => watch.position(),
+            State::Online(Streaming::AwaitAck(cursor)) => Some(cursor.watch()),
+            State::Online(Streaming::Live(watch)) => Some(watch.clone()),
             State::Handshake | State::WaitStart { .. } => None,
         }
+    }
+
+    /// Stream offset of the next byte that it has to get, if anything is kept for it.
+    fn stream_position(&self) -> Option<u64> {
+        self.watch().and_then(|watch| watch.position())
     }
 }
 
@@ -177,6 +209,9 @@ pub struct MasterSide {
     /// Since when nobody was attached; meaningful with a backlog.
     no_replicas_since: MonoMs,
     stats: SyncStats,
+    failover: failover::Failover,
+    /// No keepalives: the offset has to stand still.
+    hold_pings: bool,
     outputs: VecDeque<MasterOutput>,
 }
 
@@ -204,6 +239,8 @@ impl MasterSide {
             last_newline: now,
             no_replicas_since: now,
             stats: SyncStats::default(),
+            failover: failover::Failover::default(),
+            hold_pings: false,
             outputs: VecDeque::new(),
         }
     }
@@ -211,6 +248,7 @@ impl MasterSide {
     /// CONFIG SET changed something.
     pub fn set_options(&mut self, now: MonoMs, options: MasterOptions) {
         self.options = options;
+        self.limit_readers();
         if self.next_ping.is_some() {
             self.next_ping = Some(now + self.options.ping_period_ms.max(1));
         }
@@ -270,10 +308,16 @@ impl MasterSide {
 
     /// When `handle_timeout` has to be called next. Every `handle_…` and `set_…` may change it.
     pub fn poll_timeout(&self) -> Option<MonoMs> {
-        [self.next_ping, self.next_cron, self.snapshot_due(), self.backlog_free_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.next_ping,
+            self.next_cron,
+            self.snapshot_due(),
+            self.backlog_free_due(),
+            self.failover_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The next thing to do, in order.
@@ -294,6 +338,41 @@ impl MasterSide {
     /// Counters for INFO.
     pub fn stats(&self) -> SyncStats {
         self.stats
+    }
+
+    /// No keepalives while this node shuts down: replicas have to reach the log's end.
+    pub fn hold_pings(&mut self, hold: bool) {
+        self.hold_pings = hold;
+    }
+
+    /// How replicas stand to the log's end, as a shutdown reports it.
+    pub fn laggards(&self, now: MonoMs) -> Laggards {
+        let end = self.log.offset();
+        let mut report = Laggards::default();
+        for conn in self.conns.iter().filter(|c| c.is_replica()) {
+            report.replicas += 1;
+            let (acked, age_ms) = self.watermarks.of(conn.id, now).unwrap_or((0, 0));
+            if acked == end {
+                continue;
+            }
+            report.lagging += 1;
+            report.lines.push(format!(
+                "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+                conn.name(),
+                end.saturating_sub(acked),
+                if matches!(conn.state, State::Online(_)) { age_ms / 1000 } else { 0 },
+                conn.state.name(),
+            ));
+        }
+        report
+    }
+
+    /// Bytes that are in no replica's socket yet, the most of all replicas that follow the log.
+    pub fn unsent_bytes(&self) -> u64 {
+        let online = self.conns.iter().filter(|c| matches!(c.state, State::Online(_)));
+        let end = self.log.offset();
+        let left = |conn: &Conn| conn.stream_position().map_or(0, |at| end.saturating_sub(at));
+        online.map(left).max().unwrap_or(0)
     }
 
     /// CONFIG RESETSTAT.
@@ -322,12 +401,7 @@ impl MasterSide {
     pub(crate) fn info_replicas(&self, now: MonoMs, out: &mut String) {
         let shown = self.conns.iter().filter(|c| c.is_replica());
         for (index, conn) in shown.enumerate() {
-            let state = match conn.state {
-                State::Handshake => continue,
-                State::WaitStart { .. } | State::InJob { .. } => "wait_bgsave",
-                State::SendBulk { .. } => "send_bulk",
-                State::Online(_) => "online",
-            };
+            let state = conn.state.name();
             let (offset, age_ms) = self.watermarks.of(conn.id, now).unwrap_or((0, 0));
             let lag = if state == "online" { age_ms / 1000 } else { 0 };
             out.push_str(&format!(
@@ -404,6 +478,9 @@ impl MasterSide {
             return;
         }
         self.watermarks.detach(conn);
+        if gone.watch().is_some_and(|watch| watch.is_overrun()) {
+            self.warning(over_limit(gone.id, &gone.name()));
+        }
         self.warning(format!("Connection with replica {} lost.", gone.name()));
         if let Some(job) = gone.job() {
             self.abort_unwanted(now, job);

@@ -8,7 +8,10 @@ use resp::Args;
 use stdx::{MonoMs, parse_i64};
 
 use super::cron::CRON_PERIOD_MS;
-use super::{Conn, Job, JobId, MasterOutput, MasterSide, State, Streaming, Transport, Upstream};
+use super::{
+    Conn, FailoverState, Job, JobId, MasterOutput, MasterSide, State, Streaming, Transport,
+    Upstream,
+};
 use crate::event::{ConnId, printable};
 use crate::log::{PartialRefusal, SnapshotMark};
 
@@ -30,7 +33,7 @@ impl MasterSide {
             let text = "ERR wrong number of arguments for 'psync' command";
             return self.reply_error(id, text.as_bytes());
         }
-        if let Err(error) = self.may_sync(args, pending_output) {
+        if let Err(error) = self.may_sync(pending_output) {
             return self.reply_error(id, error.as_bytes());
         }
         let conn = self.find_or_add(id, peer_ip);
@@ -56,9 +59,9 @@ impl MasterSide {
     }
 
     /// Reasons to refuse right away.
-    fn may_sync(&mut self, args: Args<'_>, pending: bool) -> Result<(), &'static str> {
-        if args.len() > 3 && args.is(3, "failover") {
-            return Err(self.failover_refusal(args.at(1)));
+    fn may_sync(&self, pending: bool) -> Result<(), &'static str> {
+        if self.failover_state() != FailoverState::None {
+            return Err("NOMASTERLINK Can't SYNC while failing over");
         }
         if self.upstream == Upstream::Down {
             return Err("NOMASTERLINK Can't SYNC while not connected with my master");
@@ -69,15 +72,6 @@ impl MasterSide {
         Ok(())
     }
 
-    /// The other side of a FAILOVER command asks this node to take over.
-    fn failover_refusal(&mut self, replid: &[u8]) -> &'static str {
-        self.warning(format!("Failover request received for replid {}.", printable(replid)));
-        match self.upstream {
-            Upstream::None => "ERR PSYNC FAILOVER can't be sent to a master.",
-            Upstream::Down | Upstream::Up => "ERR PSYNC FAILOVER is not supported by this server.",
-        }
-    }
-
     /// Tries to go on where the replica was cut off. False: a full resynchronization is needed.
     fn psync(&mut self, now: MonoMs, id: ConnId, name: &str, replid: &[u8], argument: i64) -> bool {
         let refusal = match self.log.try_partial(replid, argument) {
@@ -85,6 +79,7 @@ impl MasterSide {
                 let first = cursor.position().unwrap_or(0);
                 let bytes = self.log.offset() - first;
                 self.become_replica(now, id, State::Online(Streaming::AwaitAck(cursor)));
+                self.limit_readers();
                 self.watermarks.online(id, now);
                 self.stats.partial_ok += 1;
                 let replid = self.log.ids().replid;
@@ -211,6 +206,7 @@ impl MasterSide {
         if let Some(conn) = self.find(id) {
             conn.state = State::InJob { job, transport: Transport::Disk, cursor };
         }
+        self.limit_readers();
         self.send_fullresync(id, offset);
         true
     }
@@ -302,6 +298,7 @@ impl MasterSide {
                 self.outputs.push_back(MasterOutput::Transfer { conn: id, job, header, trailer });
             }
         }
+        self.limit_readers();
     }
 
     pub(super) fn snapshot_ended(&mut self, now: MonoMs, id: JobId, length: Option<u64>) {

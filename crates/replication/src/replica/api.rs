@@ -75,6 +75,17 @@ pub enum ReplicaInput<'a> {
         /// The operating system's words, empty for an orderly end.
         error: &'a str,
     },
+    /// The answer to `Inspect`.
+    Inspected {
+        /// For which attempt.
+        link: LinkId,
+        /// The RDB has no key.
+        incoming_empty: bool,
+        /// Keys of this node.
+        own_keys: u64,
+        /// An empty data set is refused (`empty-master-guard`); else only warned of.
+        guarded: bool,
+    },
     /// The node begins to replace its data set with the incoming one: no way back from here.
     LoadStarted {
         /// For which attempt.
@@ -138,6 +149,12 @@ pub enum ReplicaOutput {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// The RDB is complete, and may be that of a master that came back empty: look whether it has
+    /// a key, without touching the node's own, and say `Inspected`.
+    Inspect {
+        /// On which connection.
+        link: LinkId,
+    },
     /// The RDB is complete: load it (or finish loading), then say `LoadFinished`.
     RdbEnd {
         /// On which connection.
@@ -159,6 +176,13 @@ pub enum ReplicaOutput {
     },
     /// The history changed: tell the own replicas (`MasterInput::DropReplicas`).
     DropReplicas,
+    /// The target of a FAILOVER has taken over.
+    FailoverDone,
+    /// It has not: take the role of master again (`ReplicaLink::hand_over_aborted`).
+    FailoverFailed {
+        /// Why, for the log.
+        why: &'static str,
+    },
     /// A line for the log.
     Log(LogLine),
 }
@@ -224,6 +248,8 @@ pub struct LinkStatus {
     pub applied_offset: u64,
     /// `master_link_down_since_seconds`, −1 if never up with this master; `None` while up.
     pub down_since_seconds: Option<i64>,
+    /// How often the empty data set of a master that came back was refused since the last sync.
+    pub empty_refused: u64,
 }
 
 /// What a REPLICAOF did.

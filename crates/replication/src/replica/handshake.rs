@@ -18,6 +18,9 @@ use crate::replid::ReplId;
 /// Longest answer line.
 const LINE_MAX: usize = 16 * 1024;
 
+/// What a node says to `PSYNC … FAILOVER` that is a master.
+const PROMOTED_ALREADY: &[u8] = b"-ERR PSYNC FAILOVER can't be sent to a master";
+
 /// An answer that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
@@ -26,6 +29,7 @@ enum Expected {
     ListeningPort,
     IpAddress,
     Capa,
+    EmptyMaster,
     Psync,
 }
 
@@ -135,6 +139,13 @@ impl ReplicaLink {
         let rdb = crate::master::RDB_CAPA.as_bytes();
         self.send_command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", rdb]);
         expected.push_back(Expected::Capa);
+        if self.empty_refused > 0 {
+            // A master of our kind stops taking writes when it hears this; others answer an error,
+            // which does no harm.
+            let ours = self.log.offset().to_string();
+            self.send_command(&[b"REPLCONF", b"empty-master", ours.as_bytes()]);
+            expected.push_back(Expected::EmptyMaster);
+        }
         if let State::Handshake(handshake) = &mut self.state {
             handshake.expected = expected;
         }
@@ -153,10 +164,29 @@ impl ReplicaLink {
         } else {
             self.notice("Partial resynchronization not possible (no cached master)");
         }
+        if let Some(handover) = &mut self.failover {
+            handover.asked = true;
+            return self.send_command(&[b"PSYNC", id.as_bytes(), argument.as_bytes(), b"FAILOVER"]);
+        }
         self.send_command(&[b"PSYNC", id.as_bytes(), argument.as_bytes()]);
     }
 
     fn psync_answered(&mut self, now: MonoMs, line: &[u8], shown: &str) {
+        if let Some(handover) = self.failover {
+            if line.starts_with(b"+FULLRESYNC") || line.starts_with(b"+CONTINUE") {
+                self.failover = None;
+                self.outputs.push_back(ReplicaOutput::FailoverDone);
+            } else if handover.second_try && line.starts_with(PROMOTED_ALREADY) {
+                // The answer to the first request was lost, its effect was not.
+                self.failover = None;
+                self.outputs.push_back(ReplicaOutput::FailoverDone);
+                return self.handshake_failed(now);
+            } else {
+                self.warning(format!("Unexpected reply to PSYNC from master: {shown}"));
+                self.handshake_failed(now);
+                return self.handover_failed("Failover target rejected psync request");
+            }
+        }
         if line.starts_with(b"+FULLRESYNC") {
             self.full_resync(now, line);
         } else if line.starts_with(b"+CONTINUE") {
@@ -212,10 +242,35 @@ impl ReplicaLink {
         self.become_connected(now, false);
     }
 
+    /// The target of a FAILOVER cannot be reached. Before it was asked nothing has happened yet;
+    /// afterwards it may be the master, so it is asked again for as long as patience lasts.
+    pub(super) fn handover_stuck(&mut self, now: MonoMs) {
+        let Some(handover) = &mut self.failover else { return };
+        if handover.asked {
+            handover.second_try = true;
+        } else {
+            self.handover_failed("Failover target can't be reached");
+        }
+        self.handover_stuck_late(now);
+    }
+
+    pub(super) fn handover_stuck_late(&mut self, now: MonoMs) {
+        if self.failover.is_some_and(|handover| handover.until <= now) {
+            self.handover_failed("Failover target did not answer in time");
+        }
+    }
+
+    fn handover_failed(&mut self, why: &'static str) {
+        if self.failover.take().is_some() {
+            self.outputs.push_back(ReplicaOutput::FailoverFailed { why });
+        }
+    }
+
     pub(super) fn handshake_timeout(&mut self, now: MonoMs) {
         self.warning("Timeout connecting to the MASTER...");
         self.outputs.push_back(ReplicaOutput::Close { link: self.link });
         self.connect(now, How::AfterFailure);
+        self.handover_stuck(now);
     }
 
     pub(super) fn handshake_closed(&mut self, now: MonoMs, error: &str) {
@@ -223,6 +278,7 @@ impl ReplicaLink {
         self.warning(format!("Failed to read response from the server: {error}"));
         self.warning("Master did not respond to command during SYNC handshake");
         self.handshake_failed(now);
+        self.handover_stuck(now);
     }
 
     /// Gives the attempt up; the next one follows after a pause.

@@ -21,8 +21,9 @@
 //! being answered by one. That is all that a waiting master needs for a prompt answer; no
 //! capability is added to the handshake for it.
 //!
-//! `FAILOVER` sends `PSYNC id offset FAILOVER` instead of the plain form; its place is
-//! `handshake.rs:send_psync`.
+//! FAILOVER makes this node the replica of the one that is to take over and sends
+//! `PSYNC id offset FAILOVER` to it. Until that is answered nobody knows who is master: the node
+//! holds its writers back, and takes its old role again when the target refuses.
 //!
 //! Source: redis 7.0 `replication.c:syncWithMaster`, `readSyncBulkPayload`, `replicationCron`,
 //! `replicationSetMaster`, `replicationUnsetMaster`.
@@ -55,6 +56,9 @@ const ACK_PERIOD_MS: u64 = 1000;
 /// A failed full synchronization is tried again at once; from the second failure on after this time,
 /// doubled each time up to `RETRY_MS`. (Redis retries some ten times a second.)
 const SYNC_BACKOFF_MS: u64 = 100;
+/// After the empty data set of a master was refused: it may get its data back, or another master
+/// may be named.
+const REFUSED_RETRY_MS: u64 = 5000;
 /// How often the master hears a newline while this node loads.
 const NEWLINE_PERIOD_MS: u64 = 1000;
 
@@ -98,6 +102,17 @@ struct Master {
     port: u16,
 }
 
+/// A FAILOVER as the link sees it.
+#[derive(Clone, Copy, Debug)]
+struct Handover {
+    /// `PSYNC … FAILOVER` went out once: the target may have been promoted.
+    asked: bool,
+    /// The answer to that was lost.
+    second_try: bool,
+    /// Given up then.
+    until: MonoMs,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct ReplicaLink {
@@ -118,6 +133,14 @@ pub struct ReplicaLink {
     /// Full synchronizations that failed since the last success.
     failed_syncs: u32,
     ack_wanted: bool,
+    /// REPLICAOF named this master after the last sync: whatever it has, it is what was wanted.
+    deliberate: bool,
+    /// See [`LinkStatus::empty_refused`].
+    empty_refused: u64,
+    /// The history that was refused last.
+    refused: Option<ReplId>,
+    /// Asking the target of a FAILOVER to take over.
+    failover: Option<Handover>,
     /// What came while an earlier part was still being dealt with.
     outputs: VecDeque<ReplicaOutput>,
 }
@@ -139,6 +162,10 @@ impl ReplicaLink {
             read_offset: 0,
             failed_syncs: 0,
             ack_wanted: false,
+            deliberate: false,
+            empty_refused: 0,
+            refused: None,
+            failover: None,
             outputs: VecDeque::new(),
         }
     }
@@ -164,13 +191,36 @@ impl ReplicaLink {
     ///
     /// Source: redis 7.0 `replication.c:replicaofCommand`, `replicationSetMaster`.
     pub fn replicaof(&mut self, now: MonoMs, host: &str, port: u16, who: &str) -> ReplicaOfOutcome {
-        if self.is_following(host, port) {
+        if self.is_following(host, port) && self.empty_refused == 0 {
             self.notice(
                 "REPLICAOF would result into synchronization with the master we are already \
                  connected with. No operation performed.",
             );
             return ReplicaOfOutcome::AlreadyConnected;
         }
+        self.set_master(now, host, port);
+        self.deliberate = true;
+        self.notice(format!(
+            "REPLICAOF {} enabled (user request from '{who}')",
+            format_addr(host, i64::from(port))
+        ));
+        ReplicaOfOutcome::Started
+    }
+
+    /// FAILOVER: this master becomes the replica of the node that is to take over, and asks it to.
+    /// All stripe locks are held.
+    pub fn hand_over(&mut self, now: MonoMs, host: &str, port: u16) {
+        assert!(self.master.is_none(), "only a master hands over");
+        self.failover = Some(Handover {
+            asked: false,
+            second_try: false,
+            until: now + self.options.timeout_ms,
+        });
+        self.set_master(now, host, port);
+    }
+
+    /// Source: redis 7.0 `replication.c:replicationSetMaster`.
+    fn set_master(&mut self, now: MonoMs, host: &str, port: u16) {
         let was_master = self.master.is_none();
         self.leave_link();
         if was_master {
@@ -184,20 +234,49 @@ impl ReplicaLink {
         }
         self.master = Some(Master { host: host.to_owned(), port });
         self.failed_syncs = 0;
+        (self.empty_refused, self.refused) = (0, None);
         self.connect(now, How::First);
-        self.notice(format!(
-            "REPLICAOF {} enabled (user request from '{who}')",
-            format_addr(host, i64::from(port))
-        ));
-        ReplicaOfOutcome::Started
     }
 
     /// REPLICAOF NO ONE, with all stripe locks held. False if this node is a master already.
     pub fn replicaof_no_one(&mut self, who: &str) -> bool {
+        let changed = self.unset_master();
+        if changed {
+            self.notice(format!("MASTER MODE enabled (user request from '{who}')"));
+        }
+        changed
+    }
+
+    /// The master hands its role over to this replica (`PSYNC … FAILOVER`), with all stripe locks
+    /// held.
+    pub fn take_over(&mut self, who: &str) -> bool {
+        let changed = self.unset_master();
+        if changed {
+            self.notice(format!("MASTER MODE enabled (failover request from '{who}')"));
+        }
+        changed
+    }
+
+    /// A FAILOVER was aborted after this node had become a replica: it is the master again. All
+    /// stripe locks are held.
+    pub fn hand_over_aborted(&mut self) -> bool {
+        self.unset_master()
+    }
+
+    /// What the own replicas have to be told at once, not when the driver comes round.
+    pub fn take_drop_replicas(&mut self) -> bool {
+        let before = self.outputs.len();
+        self.outputs.retain(|output| *output != ReplicaOutput::DropReplicas);
+        self.outputs.len() < before
+    }
+
+    /// Source: redis 7.0 `replication.c:replicationUnsetMaster`.
+    fn unset_master(&mut self) -> bool {
         if self.master.is_none() {
             return false;
         }
         self.leave_link();
+        self.failover = None;
         if self.can_continue {
             self.notice("Discarding previously cached master state.");
         }
@@ -214,7 +293,6 @@ impl ReplicaLink {
         ));
         // Our replicas learn the new id by coming again.
         self.outputs.push_back(ReplicaOutput::DropReplicas);
-        self.notice(format!("MASTER MODE enabled (user request from '{who}')"));
         true
     }
 
@@ -257,10 +335,16 @@ impl ReplicaLink {
                 if matches!(self.state, State::Connecting { .. }) {
                     self.warning(format!("Error condition on socket for SYNC: {error}"));
                     self.state = State::Connect { at: now + RETRY_MS, how: How::First };
+                    self.handover_stuck(now);
                 }
             }
             ReplicaInput::Data { link, bytes } if link == self.link => self.data(now, bytes),
             ReplicaInput::Closed { link, error } if link == self.link => self.closed(now, error),
+            ReplicaInput::Inspected { link, incoming_empty, own_keys, guarded }
+                if link == self.link =>
+            {
+                self.inspected(now, incoming_empty, own_keys, guarded);
+            }
             ReplicaInput::LoadStarted { link } if link == self.link => self.load_started(),
             ReplicaInput::LoadFinished { link, ok, stream_db } if link == self.link => {
                 self.load_finished(now, ok, stream_db);
@@ -277,6 +361,7 @@ impl ReplicaLink {
     ///
     /// Source: redis 7.0 `replication.c:replicationCron`.
     pub fn handle_timeout(&mut self, now: MonoMs) {
+        self.handover_stuck_late(now);
         let limit = self.options.timeout_ms;
         let expired = |last: MonoMs| now.since(last) > limit;
         match &mut self.state {
@@ -315,7 +400,7 @@ impl ReplicaLink {
     /// When `handle_timeout` has to be called next. Every input and every `replicaof…` may change it.
     pub fn poll_timeout(&self) -> Option<MonoMs> {
         let limit = |last: MonoMs| last + self.options.timeout_ms + 1;
-        match &self.state {
+        let of_state = match &self.state {
             State::None => None,
             State::Connect { at, .. } => Some(*at),
             State::Connecting { since } => Some(limit(*since)),
@@ -323,7 +408,8 @@ impl ReplicaLink {
             State::Transfer(transfer) => Some(limit(transfer.last_io)),
             State::Loading { next_newline, .. } => Some(*next_newline),
             State::Connected { last_io, next_ack } => Some(limit(*last_io).min(*next_ack)),
-        }
+        };
+        [of_state, self.failover.map(|handover| handover.until)].into_iter().flatten().min()
     }
 
     /// The next thing to do, in order. An ACK is made here, so that one answers all requests that
@@ -363,6 +449,7 @@ impl ReplicaLink {
             read_offset: if up.is_some() { self.read_offset } else { applied_offset },
             applied_offset,
             down_since_seconds: if up.is_some() { None } else { Some(down()) },
+            empty_refused: self.empty_refused,
         })
     }
 
@@ -521,6 +608,8 @@ impl ReplicaLink {
         );
         self.can_continue = true;
         self.replacing = false;
+        self.deliberate = false;
+        (self.empty_refused, self.refused) = (0, None);
         self.failed_syncs = 0;
         self.down_since = None;
         self.read_offset = self.log.offset();

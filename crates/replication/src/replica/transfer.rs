@@ -9,7 +9,10 @@
 
 use stdx::{MonoMs, parse_u64};
 
-use super::{LoadMode, NEWLINE_PERIOD_MS, ReplicaLink, ReplicaOutput, State, SyncProgress};
+use super::{
+    How, LinkId, LoadMode, NEWLINE_PERIOD_MS, REFUSED_RETRY_MS, ReplicaLink, ReplicaOutput,
+    SYNC_BACKOFF_MS, State, SyncProgress,
+};
 use crate::event::printable;
 use crate::replid::ReplId;
 
@@ -211,7 +214,53 @@ impl ReplicaLink {
         let (replid, offset) = (transfer.replid, transfer.offset);
         let next_newline = now + NEWLINE_PERIOD_MS;
         self.state = State::Loading { offset, replid, early: Vec::new(), next_newline };
-        self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        let link = self.link;
+        self.outputs.push_back(if self.is_suspicious(replid, offset) {
+            ReplicaOutput::Inspect { link }
+        } else {
+            ReplicaOutput::RdbEnd { link }
+        });
+    }
+
+    /// Whether what comes may be nothing, from a master that lost everything: a history that has
+    /// nothing to do with ours and is shorter, and nobody asked for it.
+    fn is_suspicious(&self, replid: Option<ReplId>, offset: u64) -> bool {
+        let ids = self.log.ids();
+        let known = replid.is_some_and(|id| id == ids.replid || id == ids.replid2);
+        // Its history grows; once refused, a stranger stays one.
+        let shorter = offset < self.log.offset() || (replid.is_some() && replid == self.refused);
+        self.can_continue && !self.deliberate && !known && shorter
+    }
+
+    /// What was received is known: go on with it, or keep what there is.
+    pub(super) fn inspected(&mut self, now: MonoMs, empty: bool, own_keys: u64, guarded: bool) {
+        let State::Loading { replid, .. } = self.state else { return };
+        if !empty || own_keys == 0 {
+            return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        }
+        let address = self.address();
+        if !guarded {
+            self.warning(format!(
+                "The master {address} came back empty; its {own_keys} keys are dropped here, too. \
+                 Set empty-master-guard to yes to keep them."
+            ));
+            return self.outputs.push_back(ReplicaOutput::RdbEnd { link: self.link });
+        }
+        self.refused = replid;
+        self.empty_refused += 1;
+        let first = self.empty_refused == 1;
+        if first {
+            self.warning(format!(
+                "The master {address} came back empty, with another history; the {own_keys} keys \
+                 here are kept. Promote a replica (REPLICAOF NO ONE), or say REPLICAOF again to \
+                 obey it."
+            ));
+        }
+        self.outputs.push_back(ReplicaOutput::Close { link: self.link });
+        self.link = LinkId(self.link.0 + 1);
+        // The first time soon: the next handshake tells the master what was found.
+        let wait = if first { SYNC_BACKOFF_MS } else { REFUSED_RETRY_MS };
+        self.state = State::Connect { at: now + wait, how: How::AfterFailure };
     }
 
     /// The node's own data goes now. Neither we nor our replicas can go on from it any more.

@@ -138,6 +138,7 @@ impl Master {
             replica_priority: 100,
             replica_read_only: true,
             replica_announced: true,
+            came_back_empty: false,
             min_replicas: None,
         };
         let link = ReplicaLink::new(Arc::clone(&self.log), ReplicaOptions::default(), Prng::new(1));

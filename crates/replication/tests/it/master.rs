@@ -303,10 +303,6 @@ fn who_cannot_be_served_is_told_why() {
         m.ask(1, &["PSYNC", "?"]),
         "-ERR wrong number of arguments for 'psync' command\\r\\n"
     );
-    assert_eq!(
-        m.ask(1, &["PSYNC", "?", "-1", "FAILOVER"]),
-        "-ERR PSYNC FAILOVER can't be sent to a master.\\r\\n"
-    );
     m.ask(2, &["REPLCONF", "rdb-filter-only", "functions"]);
     assert_eq!(
         m.ask(2, &["PSYNC", "?", "-1"]),

@@ -465,6 +465,7 @@ fn info(r: &Replica) -> String {
         replica_priority: 100,
         replica_read_only: true,
         replica_announced: true,
+        came_back_empty: false,
         min_replicas: Some(10),
     };
     let marks = Arc::new(Watermarks::new());

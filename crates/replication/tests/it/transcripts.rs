@@ -237,6 +237,11 @@ impl ReplicaPlay {
                 | ReplicaOutput::RdbBegin { .. }
                 | ReplicaOutput::StreamBegin { .. }
                 | ReplicaOutput::DropReplicas => {}
+                ReplicaOutput::FailoverDone
+                | ReplicaOutput::FailoverFailed { .. }
+                | ReplicaOutput::Inspect { .. } => {
+                    unreachable!("no script has these")
+                }
                 ReplicaOutput::Log(_) => unreachable!("put aside by the stage"),
             }
         }

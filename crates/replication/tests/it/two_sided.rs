@@ -186,6 +186,18 @@ impl World {
             ReplicaOutput::DropReplicas => {
                 self.nodes[at].side.handle_input(now, MasterInput::DropReplicas);
             }
+            ReplicaOutput::Inspect { link } => {
+                let inspected = ReplicaInput::Inspected {
+                    link,
+                    incoming_empty: false,
+                    own_keys: 1,
+                    guarded: true,
+                };
+                self.nodes[at].link.handle_input(now, inspected);
+            }
+            ReplicaOutput::FailoverDone | ReplicaOutput::FailoverFailed { .. } => {
+                unreachable!("nobody hands over here")
+            }
             ReplicaOutput::Log(line) => {
                 let changed = line.text.starts_with("Master replication ID changed");
                 self.nodes[at].id_changes += u64::from(changed);
