@@ -1,7 +1,8 @@
 //! `cargo xtask e2e`: the end-to-end tests, with everything that they need installed first.
 //!
 //! The tests themselves are Python (`tests/e2e`), for they drive redis-py and real Redis programs. A missing tool is an error,
-//! never a reason to leave a test out.
+//! never a reason to leave a test out. `cargo xtask e2e libs-full` runs the whole test-suites of client libraries, of which
+//! the other runs take a part.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+mod libs;
+
 use crate::paths;
 use crate::run::{self, Counts};
 
 /// What the command line says.
 #[derive(clap::Args, Default)]
 pub struct Options {
-    /// Only tests whose name fits (pytest's -k); `docker`: the image and the examples.
+    /// Only tests whose name fits (pytest's -k); `docker`: the image and the examples; `libs-full`: the whole test-suites of
+    /// client libraries.
     filter: Option<String>,
     /// `redoubt`, or `redis` to prove the tests themselves against real Redis.
     #[arg(long, default_value = "redoubt")]
@@ -41,12 +45,19 @@ impl Options {
 pub fn run(options: &Options) -> Result<(Counts, bool)> {
     install_tools()?;
     let python = python_environment()?;
-    let mut command = Command::new(python);
+    let mut command = Command::new(&python);
     command.args(["-m", "pytest", "tests/e2e"]).current_dir(paths::root());
     command.env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
     product_environment(&mut command, &options.against)?;
-    if let Some(filter) = &options.filter {
-        command.args(["-k", filter]);
+    libs::environment(&mut command, &python)?;
+    match options.filter.as_deref() {
+        Some("libs-full") => {
+            command.args(["-k", "test_lib_"]).env("E2E_LIBS_FULL", "1");
+        }
+        Some(filter) => {
+            command.args(["-k", filter]);
+        }
+        None => {}
     }
     command.args(&options.pytest);
     let (counts, fine) = run::counted(&mut command)?;
@@ -106,7 +117,11 @@ pub fn install_tools() -> Result<()> {
         ("redis-cli", "redis-tools"),
         ("redis-benchmark", "redis-tools"),
         ("ip", "iproute2"),
+        ("unshare", "util-linux"),
         ("python3", "python3"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+        ("prometheus-redis-exporter", "prometheus-redis-exporter"),
     ];
     let mut packages: Vec<&str> =
         tools.iter().filter(|(tool, _)| !have(tool)).map(|(_, package)| *package).collect();

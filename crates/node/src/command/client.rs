@@ -170,8 +170,13 @@ fn list(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
 
 fn lines(cx: &NodeCtx<'_, '_>, clients: &[Arc<ClientInfo>]) -> String {
     let now = cx.worker.now.mono().0;
+    let own = cx.session.id();
     let mut text = String::new();
     for client in clients {
+        // Whoever was killed is gone for all others, even if its own thread has yet to close it.
+        if client.id != own && client.killed.load(Relaxed) {
+            continue;
+        }
         let last = client.last_command.load(Relaxed) as usize;
         let command = registry().by_index.get(last).map_or("NULL", |command| command.spec.name);
         text.push_str(&client.line(now, command));

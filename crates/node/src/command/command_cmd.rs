@@ -226,10 +226,10 @@ const LIST: Command<NodeFn> = Command::new(
     list,
 );
 
-/// Source: redis 7.0 `server.c:commandListCommand`. Only a filtered list has subcommands.
+/// Source: redis 7.0 `server.c:commandListCommand`. Every list has subcommands too.
 fn list(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let names: Vec<&str> = if args.len() == 2 {
-        cx.node.commands().iter().map(|command| command.spec.name).collect()
+        filtered(cx.node.commands(), |_| true)
     } else if args.len() == 5 && args.is(2, "filterby") && args.is(3, "module") {
         Vec::new()
     } else if args.len() == 5 && args.is(2, "filterby") && args.is(3, "aclcat") {

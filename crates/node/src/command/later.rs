@@ -12,15 +12,9 @@ const COMMANDS: &[&str] = &["migrate", "waitaof"];
 
 const TABLES: &[&[&str]] = &[COMMANDS];
 
-/// Commands that a Redis without cluster support refuses.
-const CLUSTER: &[&str] = &["asking", "cluster", "readonly", "readwrite"];
-
 /// The error for an unknown command or subcommand, if it is one that will come.
 pub(crate) fn error(args: &Args<'_>) -> Option<CommandError> {
     let name = args.at(0).to_ascii_lowercase();
-    if CLUSTER.iter().any(|later| later.as_bytes() == name) {
-        return Some(CommandError::new("ERR This instance has cluster support disabled"));
-    }
     let listed = |wanted: &[u8]| {
         TABLES.iter().flat_map(|table| table.iter()).find(|later| later.as_bytes() == wanted)
     };
@@ -44,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_command_is_here_or_will_come_but_not_both() {
-        for name in TABLES.iter().flat_map(|table| table.iter()).chain(CLUSTER) {
+        for name in TABLES.iter().flat_map(|table| table.iter()) {
             assert!(registry().find_full(name.as_bytes()).is_none(), "{name} is here");
         }
         let mut names: Vec<&&str> = TABLES.iter().flat_map(|table| table.iter()).collect();
@@ -62,8 +56,5 @@ mod tests {
         );
         assert_eq!(text(&["pubsub", "nonsense"]), None);
         assert_eq!(text(&["nonsense"]), None);
-        let disabled = Some("ERR This instance has cluster support disabled");
-        assert_eq!(text(&["cluster", "info"]).as_deref(), disabled);
-        assert_eq!(text(&["READONLY"]).as_deref(), disabled);
     }
 }

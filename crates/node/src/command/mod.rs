@@ -3,6 +3,7 @@
 pub mod about;
 pub mod acl;
 pub mod client;
+pub mod cluster;
 pub mod command_cmd;
 pub mod connection;
 pub mod debug;
@@ -41,6 +42,7 @@ pub const TABLES: &[&[&Command<NodeFn>]] = &[
     functions::TABLE,
     about::TABLE,
     acl::TABLE,
+    cluster::TABLE,
 ];
 
 /// The version of Redis whose behaviour clients may expect.

@@ -118,6 +118,9 @@ fn kill_by_filters() {
         (&format!("client kill id {}", ids[0]), ":0"),
     ]);
     assert_eq!(killed(&kit), [ids[0]]);
+    let listed = kit.text("client list");
+    let shows = |id: u64| listed.lines().any(|line| line.starts_with(&format!("id={id} ")));
+    assert!(!shows(ids[0]) && shows(ids[1]), "whoever was killed is gone at once: {listed}");
     kit.check(&[("client kill type pubsub", ":1"), ("client kill type REPLICA", ":1")]);
     assert_eq!(killed(&kit), [listener.id(), replica.id()]);
     kit.check(&[(&format!("client kill {}", others[1].info.addr), "+OK")]);
