@@ -10,9 +10,9 @@
 use crate::checks;
 use crate::text::{Text, lossy};
 use crate::types::{
-    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, HostPort, LogLevel,
-    MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimits,
-    EmptyMasterGuard, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint, ShutdownFlags,
+    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, EmptyMasterGuard, HostPort,
+    LogLevel, MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimits,
+    PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint, ShutdownFlags,
     Supervised, SyslogFacility, TlsAuthClients,
 };
 use crate::value::{Origin, Value};

@@ -26,8 +26,8 @@ pub use reference::reference_page;
 pub use rewrite::{NO_CONFIG_FILE, REWRITE_MARKER, Rewrite};
 pub use text::{Text, push_quoted, split_words};
 pub use types::{
-    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, HostPort, LogLevel,
-    MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimit,
-    EmptyMasterGuard, OutputBufferLimits, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint,
+    AclPubsubDefault, Allowed, AppendFsync, ClusterEndpointType, EmptyMasterGuard, HostPort,
+    LogLevel, MaxmemoryPolicy, MemoryOrPercent, NotifyFlags, OomScoreAdj, OutputBufferLimit,
+    OutputBufferLimits, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint,
     ShutdownFlags, Supervised, SyslogFacility, TlsAuthClients,
 };

@@ -69,10 +69,9 @@ impl Node {
         }
         let slot = &mut causes[purpose as usize];
         *slot = Some(match *slot {
-            Some(old) => Pause {
-                until: until.max(old.until),
-                writes_only: writes_only && old.writes_only,
-            },
+            Some(old) => {
+                Pause { until: until.max(old.until), writes_only: writes_only && old.writes_only }
+            }
             None => Pause { until, writes_only },
         });
         self.pauses.publish(&causes);

@@ -200,7 +200,11 @@ impl Node {
         self.role.good_replicas.store(good, Ordering::Relaxed);
     }
 
-    pub(crate) fn drain_master(&self, master: &mut MasterSide, mut own: Option<(u64, &mut Reply)>) -> bool {
+    pub(crate) fn drain_master(
+        &self,
+        master: &mut MasterSide,
+        mut own: Option<(u64, &mut Reply)>,
+    ) -> bool {
         let mut close_own = false;
         let host = self.repl.host.get();
         while let Some(output) = master.poll_output() {

@@ -31,8 +31,8 @@ pub use log::{
     PartialRefusal, Position, SnapshotMark, Targets,
 };
 pub use master::{
-    FailoverRequest, FailoverState, FailoverStep, JobId, Laggards, MasterInput, MasterOptions, MasterOutput, MasterSide, OutputLimit, RdbFilter, SyncStats,
-    Transport, Upstream,
+    FailoverRequest, FailoverState, FailoverStep, JobId, Laggards, MasterInput, MasterOptions,
+    MasterOutput, MasterSide, OutputLimit, RdbFilter, SyncStats, Transport, Upstream,
 };
 pub use replica::{
     LinkId, LinkState, LinkStatus, LoadMode, ReplicaInput, ReplicaLink, ReplicaOfOutcome,

@@ -115,10 +115,7 @@ pub const PSYNC: Command<NodeFn> = Command::new(
     CommandSpec::new("psync", -3, Group::Server)
         // The form with FAILOVER changes the role.
         .flags(
-            ADMIN
-                .union(Flags::NO_ASYNC_LOADING)
-                .union(Flags::NO_MULTI)
-                .union(Flags::ALL_STRIPES),
+            ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI).union(Flags::ALL_STRIPES),
         )
         .since("2.8.0")
         .doc("Depends on the data set", "Asks to follow this node, from an offset on if possible."),

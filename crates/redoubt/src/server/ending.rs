@@ -45,8 +45,7 @@ fn end(tools: &Tools, number: u64, how: ShutdownHow) {
         node.shutdown_waits_until(until);
         node.hold_writes_for_shutdown(node.host.now());
         crate::log::write(NOTICE, "Waiting for replicas before shutting down.");
-        while node.shutdown.is_wanted(number) && mono() < until && !node.replicas_have_all(mono())
-        {
+        while node.shutdown.is_wanted(number) && mono() < until && !node.replicas_have_all(mono()) {
             node.shutdown.wait(LOOK);
         }
     } else {

@@ -45,10 +45,10 @@ pub use api::{
 pub use failover::{FailoverRequest, FailoverState, FailoverStep};
 
 use crate::event::{ConnId, LogLine, format_addr};
-use cron::over_limit;
 use crate::log::{Cursor, CursorWatch, Log};
 use crate::replid::ReplId;
 use crate::watermarks::Watermarks;
+use cron::over_limit;
 
 /// Where one connection stands.
 #[derive(Debug)]

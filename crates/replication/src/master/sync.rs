@@ -9,7 +9,8 @@ use stdx::{MonoMs, parse_i64};
 
 use super::cron::CRON_PERIOD_MS;
 use super::{
-    Conn, FailoverState, Job, JobId, MasterOutput, MasterSide, RdbFilter, State, Streaming, Transport, Upstream,
+    Conn, FailoverState, Job, JobId, MasterOutput, MasterSide, RdbFilter, State, Streaming,
+    Transport, Upstream,
 };
 use crate::event::{ConnId, printable};
 use crate::log::{PartialRefusal, SnapshotMark};

@@ -211,7 +211,11 @@ impl ReplicaLink {
     /// All stripe locks are held.
     pub fn hand_over(&mut self, now: MonoMs, host: &str, port: u16) {
         assert!(self.master.is_none(), "only a master hands over");
-        self.failover = Some(Handover { asked: false, second_try: false, until: now + self.options.timeout_ms });
+        self.failover = Some(Handover {
+            asked: false,
+            second_try: false,
+            until: now + self.options.timeout_ms,
+        });
         self.set_master(now, host, port);
     }
 

@@ -37,17 +37,13 @@ fn it_waits_for_any_replica_that_has_everything() {
     assert_eq!(m.take_lines(), ["* FAILOVER requested to any replica."]);
     assert_eq!(m.side.failover_state(), FailoverState::WaitingForSync);
     assert!(m.info().contains("master_failover_state:waiting-for-sync\r\n"));
-    assert_eq!(
-        m.side.failover_request(m.now, request),
-        Err("ERR FAILOVER already in progress.")
-    );
+    assert_eq!(m.side.failover_request(m.now, request), Err("ERR FAILOVER already in progress."));
     let end = m.log.offset();
     ack(&mut m, 1, end - 1);
     assert_eq!(m.side.failover_step(m.now), FailoverStep::Wait);
     ack(&mut m, 2, end);
     let step = m.side.failover_step(m.now);
-    let expected =
-        FailoverStep::Switch { host: "10.0.0.2".to_owned(), port: 7002, forced: false };
+    let expected = FailoverStep::Switch { host: "10.0.0.2".to_owned(), port: 7002, forced: false };
     assert_eq!(step, expected);
     m.side.failover_begin("10.0.0.2", 7002, false);
     m.outputs();

@@ -20,7 +20,12 @@ fn offered_another(offset: u64) -> (Replica, Vec<ReplicaOutput>) {
     (r, outputs)
 }
 
-fn inspected(r: &mut Replica, incoming_empty: bool, own_keys: u64, guarded: bool) -> Vec<ReplicaOutput> {
+fn inspected(
+    r: &mut Replica,
+    incoming_empty: bool,
+    own_keys: u64,
+    guarded: bool,
+) -> Vec<ReplicaOutput> {
     let link = r.link.link();
     r.input(ReplicaInput::Inspected { link, incoming_empty, own_keys, guarded })
 }
@@ -58,7 +63,8 @@ fn a_shorter_foreign_history_is_looked_at_first() {
 
 #[test]
 fn what_is_obeyed() {
-    for (incoming_empty, own_keys, guarded) in [(false, 7, true), (true, 0, true), (true, 7, false)] {
+    for (incoming_empty, own_keys, guarded) in [(false, 7, true), (true, 0, true), (true, 7, false)]
+    {
         let (mut r, _) = offered_another(100);
         let outputs = inspected(&mut r, incoming_empty, own_keys, guarded);
         assert!(matches!(outputs[..], [ReplicaOutput::RdbEnd { .. }]));
