@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+import redis
 
 from harness import PRODUCT, fill_with_everything, same_data, wait_until
 
@@ -186,3 +187,43 @@ def test_promotions_under_load_never_break_a_node(world, kinds):
         replica.cmd("REPLICAOF", "127.0.0.1", master.port)
         replica.wait_link_up()
     same_data(master, replica)
+
+
+@both_ways
+def test_role_changes_record_every_write(world, kinds):
+    """What a master has answered before it became a replica is in its stream, whatever ran at that moment."""
+    master = world.server(kinds[0], name="master")
+    replica = follows(world, kinds[1], master, name="replica")
+    stopping = threading.Event()
+
+    def write(number):
+        client, at = master.client(), 0
+        while not stopping.is_set():
+            pipe = client.pipeline(transaction=at % 3 == 0)
+            for _ in range(20):
+                at += 1
+                pipe.set(f"k:{number}:{at % 500}", at)
+                pipe.incr("shared")
+                pipe.eval("return redis.call('rpush', KEYS[1], ARGV[1])", 1, f"l:{number}:{at % 50}", at)
+            try:
+                pipe.execute()
+            except redis.RedisError:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            time.sleep(0.25)
+            # Nobody listens there: it is a replica that gets nothing new.
+            assert master.cmd("REPLICAOF", "127.0.0.1", 1) == "OK"
+            same_data(master, replica)
+            assert master.cmd("REPLICAOF", "NO", "ONE") == "OK"
+            replica.wait_link_up(60)
+    finally:
+        stopping.set()
+    for thread in threads:
+        thread.join(20)
+    same_data(master, replica)
+    assert full_syncs(master) == 1, "the second id lets the replica go on each time"

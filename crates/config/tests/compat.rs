@@ -81,6 +81,7 @@ fn names_defaults_and_mutability() {
         listed.iter().filter(|name| !rows.iter().any(|row| row[0][0] == name.as_bytes())).collect();
     let expected = [
         "cluster-announce-human-nodename",
+        "empty-master-guard",
         "extra-ports",
         "locale-collate",
         "max-new-connections-per-cycle",

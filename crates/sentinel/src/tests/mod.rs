@@ -5,6 +5,7 @@ mod commands;
 mod conf;
 mod garbage;
 mod links;
+mod poverty;
 
 use std::net::IpAddr;
 
