@@ -249,7 +249,7 @@ def test_one_volume_for_all_services(django):
     stack = django
     places, ids = {}, {}
     shuffle = random.Random(1).shuffle
-    for number in range(3):
+    for number in range(2):
         order = list(REDIS_SERVICES)
         shuffle(order)
         for service in order:
