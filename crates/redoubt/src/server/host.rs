@@ -335,6 +335,10 @@ impl Host for ProcessHost {
 
 impl ProcessHost {
     fn listen_again(&self, old: &Config, new: &Config) -> Result<(), String> {
+        if new.extra_ports.non_empty().is_some() {
+            // Their sockets would have to be opened beside the old ones, which is impossible.
+            return Err("port and bind can't change at run time while extra-ports is set".into());
+        }
         let shared = self.0.shared();
         // Old and new addresses may overlap, so the old sockets have to go first where they do;
         // with SO_REUSEADDR that is a matter of the same port alone.
