@@ -210,6 +210,41 @@ def test_health(containers):
     assert check()[0] == 1
 
 
+def test_doctor(containers):
+    """What is wrong with a group, in words and as an exit code."""
+    master = containers("master", ["redis-server"], REDIS_PASSWORD="p").start()
+    replica = containers(
+        "replica", REDIS_REPLICATION_MODE="slave", REDIS_MASTER_HOST="127.0.0.1",
+        REDIS_MASTER_PORT_NUMBER=str(master.port), REDIS_PASSWORD="p",
+    ).start()
+    sentinel = containers(
+        "sentinel", REDIS_MASTER_SET="group", REDIS_MASTER_HOST="127.0.0.1", REDIS_MASTER_PORT_NUMBER=str(master.port),
+        REDIS_PASSWORD="p", REDIS_SENTINEL_QUORUM="2",
+    ).start()
+    wait_until(lambda: replica.cmd("ROLE")[3] == b"connected", "the replica follows")
+    wait_until(lambda: sentinel.cmd("SENTINEL", "REPLICAS", "group"), "the sentinel knows the replica")
+
+    def doctor(*words):
+        done = subprocess.run([redoubt_binary(), "doctor", *words], capture_output=True, text=True, timeout=PATIENCE)
+        return done.returncode, done.stdout
+
+    code, said = doctor(f"127.0.0.1:{sentinel.port}", "-a", "p")
+    assert code == 1 and said.startswith("group: 2 data node(s), 1 sentinel(s)"), said
+    for words in ("1 sentinel(s): when one is gone", "The quorum is 2, but 1 sentinel(s) answer", "NOQUORUM"):
+        assert words in said, said
+    assert "can't be reached" not in said and "refuses this password" not in said, said
+    assert "refuses this password" in doctor(f"127.0.0.1:{sentinel.port}", "-a", "wrong")[1]
+    # Two nodes without sentinels: only advice.
+    code, said = doctor(f"127.0.0.1:{replica.port}", "-a", "p")
+    assert code == 0 and "2 data node(s), 0 sentinel(s)" in said, said
+    replica.cmd("REPLICAOF", "NO", "ONE")
+    code, said = doctor(f"127.0.0.1:{replica.port}", f"127.0.0.1:{master.port}", "-a", "p")
+    assert code == 1 and "2 nodes say that they are the master" in said, said
+    master.stop()
+    code, said = doctor(f"127.0.0.1:{master.port}")
+    assert code == 2 and "can't be reached from here" in said, said
+
+
 # --- one volume for all
 
 
@@ -431,3 +466,6 @@ def test_extra_ports(world, containers):
     node = containers("node", REDOUBT_EXTRA_PORTS=str(more)).start()
     assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"
     assert node.config("extra-ports") == str(more)
+    # A change of `port` would lose the other sockets.
+    assert "extra-ports" in str(node.cmd("CONFIG", "SET", "port", str(free_port())))
+    assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"

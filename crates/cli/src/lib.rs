@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 mod bench;
+mod doctor;
 mod shell;
 pub mod up;
 
@@ -23,6 +24,7 @@ pub use shell::main_cli;
 pub const SUBCOMMANDS: &[(&str, &str)] = &[
     ("cli", "talk to a server: one command, commands from standard input, or a prompt"),
     ("benchmark", "measure a server"),
+    ("doctor", "look at a running group and say what is wrong with it"),
     ("up", "start a master, replicas and sentinels on this machine and watch them"),
     ("status", "show what a running `up` sees, as a table or as JSON"),
     ("kill", "kill nodes of a running `up` (kill -9)"),
@@ -37,6 +39,7 @@ pub fn dispatch(name: &str, args: Vec<OsString>) -> Option<ExitCode> {
     Some(match name {
         "cli" => main_cli(args),
         "benchmark" => main_benchmark(args),
+        "doctor" => doctor::main(args),
         "up" => up::main(args),
         "status" => up::status(args),
         "kill" => up::kill(args),

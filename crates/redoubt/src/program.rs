@@ -67,6 +67,9 @@ The whole set-up on this machine:
             act on one node of a running set-up
   down      stop the set-up
 
+A set-up that runs anywhere:
+  doctor    look at a running group, through its sentinels or nodes, and say what is wrong
+
 Single programs:
   server    a data server; arguments as redis-server's: [FILE|-] [--directive value ...]
   sentinel  a sentinel; arguments as redis-sentinel's: FILE [--directive value ...]

@@ -10,7 +10,10 @@ fn told(kit: &Kit, session: &Session) -> String {
     for message in kit.messages() {
         match message {
             Message::Push { client, bytes } if client == session.id() => all.extend(bytes),
-            Message::Push { .. } => {}
+            Message::PushAll { clients, bytes } if clients.contains(&session.id()) => {
+                all.extend_from_slice(&bytes);
+            }
+            Message::Push { .. } | Message::PushAll { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
     }

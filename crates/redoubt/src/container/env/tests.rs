@@ -25,9 +25,12 @@ fn sentinel(vars: &[(&str, &str)], file: Option<&str>) -> (String, Vec<String>) 
     (String::from_utf8(text).expect("text"), lines.collect())
 }
 
+/// Variables, and the lines that they become.
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn data_nodes() {
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[Case] = &[
         (&[], &[]),
         (&[("PATH", "/bin"), ("REDIS_PASSWORD", "")], &[]),
         (&[("REDIS_REPLICATION_MODE", "master")], &[]),
