@@ -21,7 +21,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut all = vec![
         file(12, &packed(16, listpack(&["field", "1", "g", "text"]))),
         file(12, &packed(17, listpack(&["a", "1", "b", "2", "c", "inf"]))),
-        file(12, &packed(23, listpack(&["a", "1", "1900000000000", "f", "v", "0"]))),
+        file(12, &packed(23, listpack(&["a", "1", "77", "f", "v", "0"]))),
         file(12, &record(24, "k", crate::timed::METADATA)),
         file(12, &record(22, "k", b"\x02\x05\x01a\x01b\x00\x01f\x01v")),
         file(12, &packed(20, listpack(&["a", "1", "b", "77", "c", "xyz"]))),

@@ -7,9 +7,9 @@ use persistence::rdb::{
 };
 use std::collections::BTreeMap;
 use stdx::Prng;
-use structures::{Hash, Limits, Value, ValueRef};
+use structures::{Hash, Limits, Listpack, Value, ValueRef};
 
-use crate::old::{file, listpack, record, string};
+use crate::old::{file, record, string};
 
 /// `f` without a time, `g` with the first one, `h` a second later.
 pub const METADATA: &[u8] =
@@ -24,6 +24,12 @@ fn fields(hash: &Hash) -> Fields {
         all.insert(field.to_vec(), (value.to_vec(), time));
     }
     all
+}
+
+fn listpack(texts: &[&str]) -> Vec<u8> {
+    let mut pack = Listpack::new();
+    texts.iter().for_each(|text| pack.push_back(text.as_bytes()));
+    pack.as_bytes().to_vec()
 }
 
 /// The only key of a file.

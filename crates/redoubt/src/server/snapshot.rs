@@ -397,10 +397,11 @@ fn for_replicas(
     aborted: &Aborted,
 ) {
     let node = &*shared.node;
-    if let Some(why) = refusal(node, filter, conns) {
-        crate::log::write(WARNING, &why);
-        let ended = MasterInput::SnapshotEnded { job, length: None };
-        node.master_input(node.host.now().mono(), ended, None);
+    if let Some((key, why)) = refusal(node, filter, conns) {
+        crate::log::write(WARNING, &format!("Full sync with replica {why}"));
+        let why = format!("Can't SYNC while fields of key '{key}' have expiry times");
+        let refused = MasterInput::SnapshotRefused { job, why: &why };
+        node.master_input(node.host.now().mono(), refused, None);
         return;
     }
     let patience = Duration::from_secs(u64::from(node.settings.load().config.repl_timeout.max(1)));
@@ -443,23 +444,27 @@ fn for_replicas(
     }
 }
 
-/// Why these replicas can't get the data set: no form that they read holds some key.
-fn refusal(node: &Node, filter: RdbFilter, conns: &[ConnId]) -> Option<String> {
+/// Why these replicas can't get the data set: no form that they read holds some key. The key, and
+/// what goes to the log.
+fn refusal(node: &Node, filter: RdbFilter, conns: &[ConnId]) -> Option<(String, String)> {
     if !filter.no_field_times || filter.exclude_data {
         return None;
     }
     let (db, key) = node.keyspace.key_with_timed_fields()?;
+    // A name may be as long as any string.
+    let key = key[..key.len().min(128)].escape_ascii().to_string();
     let peers: Vec<String> = conns
         .iter()
         .filter_map(|conn| node.clients.get(conn.0))
-        .map(|client| client.addr.to_string())
+        .map(|client| client.addr.clone())
         .collect();
-    Some(format!(
-        "Full sync with replica {} refused: fields of key '{}' in DB {db} have expiry times, which need RDB version {VERSION_FIELD_TIMES}, and the replica did not announce that it reads it (REPLCONF capa {})",
+    let why = format!(
+        "{} refused: fields of key '{key}' in DB {db} have expiry times, which need RDB version \
+         {VERSION_FIELD_TIMES}, and it did not announce that it reads that (REPLCONF capa {})",
         peers.join(", "),
-        key.escape_ascii(),
         replication::RDB_CAPA,
-    ))
+    );
+    Some((key, why))
 }
 
 /// The form with a length: a whole file first, which is then sent.

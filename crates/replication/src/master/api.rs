@@ -136,6 +136,14 @@ pub enum MasterInput<'a> {
         /// Length in bytes.
         length: Option<u64>,
     },
+    /// The snapshot is not made: these replicas can't be given the data set as it is, but perhaps
+    /// later.
+    SnapshotRefused {
+        /// Which.
+        job: JobId,
+        /// What they are told.
+        why: &'a str,
+    },
     /// A transfer could not write anything for now (`true`) or got on again (`false`).
     TransferBlocked {
         /// Whose.

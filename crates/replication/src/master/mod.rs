@@ -276,6 +276,7 @@ impl MasterSide {
             MasterInput::Newline { conn } => self.watermarks.touch(conn, now),
             MasterInput::SnapshotStarted { job, mark } => self.snapshot_started(job, &mark),
             MasterInput::SnapshotEnded { job, length } => self.snapshot_ended(now, job, length),
+            MasterInput::SnapshotRefused { job, why } => self.snapshot_refused(now, job, why),
             MasterInput::TransferBlocked { conn, blocked } => {
                 if let Some(conn) = self.find(conn) {
                     let since = conn.blocked_since.unwrap_or(now);

@@ -324,6 +324,21 @@ impl MasterSide {
         self.start_due_snapshot(now);
     }
 
+    /// The answer by which a replica tries again after a second; at an error it would come back at
+    /// once, and again and again.
+    pub(super) fn snapshot_refused(&mut self, now: MonoMs, id: JobId, why: &str) {
+        if self.job.take_if(|j| j.id == id).is_none() {
+            return;
+        }
+        let members: Vec<ConnId> =
+            self.conns.iter().filter(|c| c.job() == Some(id)).map(|c| c.id).collect();
+        for member in members {
+            self.reply_error(member, format!("NOMASTERLINK {why}").as_bytes());
+            self.close(now, member);
+        }
+        self.start_due_snapshot(now);
+    }
+
     fn snapshot_failed(&mut self, now: MonoMs, job: &Job, members: &[ConnId]) {
         if job.offset.is_none() {
             self.warning("BGSAVE for replication failed");

@@ -382,6 +382,14 @@ fn peers_of_other_versions_get_other_snapshots() {
     let outputs = m.input(MasterInput::SnapshotEnded { job, length: Some(1) });
     let (_, old, conns) = asked(&outputs).unwrap();
     assert_eq!((old, conns), (false, vec![ConnId(2)]));
+    // Who can't be served is told to come back later.
+    let mut m = Master::new(options());
+    let (job, _, _) = asked(&m.handshake(1, "?", "-1")).unwrap();
+    let outputs = m.input(MasterInput::SnapshotRefused { job, why: "not yet" });
+    assert_eq!(sent(&outputs), "-NOMASTERLINK not yet\\r\\n");
+    assert_eq!(closed(&outputs), [1]);
+    assert!(m.input(MasterInput::SnapshotRefused { job, why: "again" }).is_empty());
+    assert!(asked(&m.handshake(2, "?", "-1")).is_some());
 }
 
 #[test]

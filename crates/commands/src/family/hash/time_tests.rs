@@ -93,7 +93,7 @@ fn arguments_are_checked_in_order() {
         ("HGETEX h PXAT 70368744177664 FIELDS 1 a", "-ERR invalid expire time in 'hgetex' command"),
         ("HGETEX h PXAT 1 1", NO_FIELDS),
         ("HGETEX h PERSIST 1 FIELDS 1 a", NO_FIELDS),
-        ("HGETEX h PERSIST FIELDS", NOT_AS_MANY),
+        ("HGETEX h PX 5 FIELDS", NOT_AS_MANY),
     ]);
     let arity = "-ERR wrong number of arguments for 'hsetex' command";
     let one_time = "-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
