@@ -20,6 +20,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from harness import PATIENCE, PRODUCT, free_port, fill_with_everything, program, redoubt_binary, same_data, wait_until
 
@@ -124,7 +126,7 @@ def wrapped(node, certs, identity="client", version=None):
 def refused(node, certs, **options):
     """True if a client with these settings gets no answer."""
     try:
-        client(node, certs, **options).ping()
+        client(node, certs, retry=Retry(NoBackoff(), 0), **options).ping()
     except (redis.ConnectionError, OSError):
         return True
     return False
@@ -275,7 +277,7 @@ def test_garbage_and_the_wrong_protocol(world, certs):
     node.wait_log("Error accepting a client connection: ")
     # TLS at the plain port: an error or nothing, and the server goes on.
     with pytest.raises((redis.ConnectionError, OSError)):
-        client(node, certs, port=node.port).ping()
+        client(node, certs, port=node.port, retry=Retry(NoBackoff(), 0)).ping()
     # After the handshake, bytes that are no records.
     with wrapped(node, certs) as secure:
         secure.sendall(b"PING\r\n")
