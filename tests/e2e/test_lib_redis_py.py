@@ -22,7 +22,7 @@ FULL = os.environ.get("E2E_LIBS_FULL") == "1"
 FILES = [
     "cache", "client", "command_parser", "commands", "connect", "connection", "connection_pool", "credentials", "cwe_404",
     "encoding", "function", "hash", "keyspace_notifications", "lock", "monitor", "multiprocessing", "pipeline", "pubsub",
-    "retry", "scripting", "sentinel", "sentinel_managed_connection", "usage_counter", "vsets",
+    "retry", "scripting", "sentinel", "sentinel_managed_connection", "usage_counter",
 ]
 PART_SYNC = ["commands", "pipeline", "scripting", "function", "hash", "lock", "monitor", "sentinel_managed_connection", "cache"]
 PART_ASYNC = ["commands", "pipeline", "scripting", "hash", "lock", "sentinel_managed_connection"]

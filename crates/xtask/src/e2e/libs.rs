@@ -12,6 +12,7 @@ const NODE_FOLDERS: &[(&str, &str)] = &[("js", "E2E_NODE"), ("redlock", "E2E_NOD
 
 /// Installs the libraries, and tells the tests where they are.
 pub fn environment(command: &mut Command, python: &Path) -> Result<()> {
+    node_is_new_enough()?;
     for (folder, variable) in NODE_FOLDERS {
         command.env(variable, node_packages(folder)?);
     }
@@ -31,6 +32,20 @@ fn redis_rs_program() -> Result<PathBuf> {
             .arg(&home),
     )?;
     Ok(home.join("debug/redis-rs-work"))
+}
+
+/// The libraries of today ask for this version of Node.
+const NODE_MAJOR: u32 = 20;
+
+fn node_is_new_enough() -> Result<()> {
+    let shown = Command::new("node").arg("--version").output().context("node --version")?;
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let major =
+        text.trim().trim_start_matches('v').split('.').next().and_then(|n| n.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= NODE_MAJOR => Ok(()),
+        _ => bail!("Node {NODE_MAJOR} or newer is needed, and this is {}", text.trim()),
+    }
 }
 
 /// A folder with the packages of one package.json; made anew when that changes.
