@@ -5,6 +5,8 @@
 //! that name) it is that program; as `redoubt` it has subcommands.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod check_config;
+mod crash;
 mod io;
 mod log;
 mod program;

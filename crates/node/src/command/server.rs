@@ -339,5 +339,6 @@ impl Node {
             self.end_wait(&blocked, crate::block::EndWait::Gone);
         }
         self.clients.remove(session.id());
+        self.forget_client_memory(&session.info);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::replica::ReplicaFeed;
 use super::stream::Stream;
-use node::{ClientKind, Session};
+use node::{ClientKind, Node, Session};
 use resp::{Decoder, OwnedArgs};
 use std::io::ErrorKind;
 
@@ -34,6 +34,10 @@ pub struct Conn {
     pub in_round: bool,
     /// The socket may have more to read although no event will come.
     pub more_to_read: bool,
+    /// Bytes of the arguments of the command that waits.
+    pub argv_bytes: usize,
+    /// The size class in which its memory was accounted last.
+    pub class: u32,
     /// Since when the output is above the soft limit, monotonic ms.
     pub over_soft_since: Option<u64>,
 }
@@ -78,6 +82,8 @@ impl Conn {
             closing: false,
             in_round: false,
             more_to_read: false,
+            argv_bytes: 0,
+            class: 0,
             over_soft_since: None,
         }
     }
@@ -85,6 +91,28 @@ impl Conn {
     /// Bytes that wait to be sent.
     pub fn pending_output(&self) -> usize {
         self.output.len() - self.output_start
+    }
+
+    /// Takes note of the connection's memory if it has moved to another size class. True if all
+    /// connections together may be too large now.
+    #[inline]
+    pub fn account(&mut self, node: &Node) -> bool {
+        let held = self.session.held_bytes + self.argv_bytes;
+        let class = node::size_class(self.input.capacity() + self.output.capacity() + held);
+        class != self.class && self.account_anew(node, class)
+    }
+
+    #[cold]
+    fn account_anew(&mut self, node: &Node, class: u32) -> bool {
+        self.class = class;
+        self.account_now(node)
+    }
+
+    /// Takes note of the connection's memory as it is. True as [`Conn::account`].
+    pub fn account_now(&self, node: &Node) -> bool {
+        let [input, output, argv] =
+            [self.input.capacity(), self.output.capacity(), self.argv_bytes].map(|n| n as u64);
+        node.account_client(&self.session.info, input, output, argv)
     }
 
     /// True while no request may be run.

@@ -2,7 +2,7 @@
 
 use super::{Refusal, note};
 use crate::server::config_file::ConfigFile;
-use config::{Config, Loaded};
+use config::{Config, LoadError, Loaded};
 use rustix::fs::{Access, access};
 use sentinel::SentinelConf;
 use std::net::IpAddr;
@@ -122,13 +122,29 @@ pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
     if config.tls_port != 0 || config.tls_replication {
         return Err(refusal("TLS is not supported yet; take `tls-port` and `tls-replication` out"));
     }
-    if let Some(line) = loaded.renames.first() {
-        return Err(refusal(&format!(
-            "`rename-command` is not supported yet, line '{}'",
-            line.text.to_str()
-        )));
-    }
     Ok(())
+}
+
+/// Everything that is wrong with the `sentinel` lines of a text, with those of included files
+/// behind them, and with directives that a sentinel can't honour.
+pub fn check_lines(text: &[u8], loaded: &Loaded) -> Vec<LoadError> {
+    let mut text = text.to_vec();
+    let own: Vec<_> = text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
+    let others = loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words)));
+    let others: Vec<u8> = others.flat_map(|line| line_of(&line.words)).collect();
+    text.push(b'\n');
+    text.extend(others);
+    let wrong = SentinelConf::check(&text).into_iter().map(|error| LoadError::Line {
+        number: error.line,
+        line: error.text.as_str().into(),
+        reason: error.message,
+    });
+    let mut wrong: Vec<LoadError> = wrong.collect();
+    match refuse_unsupported(loaded) {
+        Err(Refusal::Log(why) | Refusal::Print(why)) => wrong.push(LoadError::General(why)),
+        Ok(()) => {}
+    }
+    wrong
 }
 
 fn refusal(why: &str) -> Refusal {
