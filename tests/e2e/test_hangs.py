@@ -171,7 +171,7 @@ def test_a_crash_leaves_a_report(world, how, sign):
     log = node.log()
     report = log[log.index("=== REDIS BUG REPORT START: Cut & paste starting from here ==="):]
     assert "=== REDIS BUG REPORT END." in report
-    for part in (sign, "redoubt_version:", "uptime_in_seconds:", "STACK TRACE", "argv[0]: 'debug", "redoubt::io::worker"):
+    for part in (sign, "redoubt_version:", "uptime_in_seconds:", "STACK TRACE", "argv[0]: 'debug", "run_batch"):
         assert part in report, (part, report)
     assert "secret" not in report
     # It starts again.
