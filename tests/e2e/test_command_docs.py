@@ -79,10 +79,10 @@ def test_fetching_a_file(world, kind):
 def test_showing_what_replicas_get(world, kind):
     node = world.server(kind, name="node")
     process = subprocess.Popen(
-        [redoubt_binary(), "cli", "-p", str(node.port), "--replica"], stdout=open(world.dir / "out", "wb"), stderr=subprocess.PIPE, text=True,
+        [redoubt_binary(), "cli", "-p", str(node.port), "--replica"], stdout=open(world.dir / "out", "wb"), stderr=open(world.dir / "said", "wb"),
     )
     try:
-        wait_until(lambda: "Logging commands from master" in process.stderr.readline(), "the transfer is over")
+        wait_until(lambda: "Logging commands from master" in (world.dir / "said").read_text(), "the transfer is over")
         time.sleep(0.2)
         node.cmd("SET", "k", 'v"1')
         wait_until(lambda: '"set","k","v\\"1"\n' in (world.dir / "out").read_text().lower(), "the command is shown")

@@ -197,6 +197,10 @@ def test_renamed_commands_as_in_redis(world):
         if "script" in str(theirs):
             assert "Unknown Redis command called from script" in str(mine), mine
             continue
+        if isinstance(theirs, tuple) and theirs[0][1:2] == ("GETUSER",):
+            # 7.2 shows one flag more.
+            assert mine[1][4:6] == theirs[1][4:6] == [b"commands", b"-@all +get +config|get"]
+            continue
         assert mine == theirs
     assert len(ours) == len(real)
 
