@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::time::Duration;
 
 use super::answer::Answer;
 use super::link::{Link, error_text};
@@ -160,6 +161,20 @@ pub fn fetch(options: &Options, path: &OsString, functions_only: bool) -> Result
     Ok(())
 }
 
+/// Says every second that the file has arrived: a server that has not noted yet that it is sent takes
+/// no notice of the first time.
+fn keep_acknowledging(link: &Link) -> Result<(), Failure> {
+    let mut writer = link.writer()?;
+    std::thread::spawn(move || {
+        let mut ack = Vec::new();
+        resp::encode_command(&mut ack, &[&b"REPLCONF"[..], b"ACK", b"0"]);
+        while writer.write_all(&ack).is_ok() {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    Ok(())
+}
+
 /// `--replica`: the commands that the server sends to replicas, until the connection ends.
 pub fn replica(options: &Options) -> Result<(), Failure> {
     let mut tool = Tool::connect(options)?;
@@ -182,7 +197,7 @@ pub fn replica(options: &Options) -> Result<(), Failure> {
             let bytes = read - MARK as u64;
             eprintln!("SYNC done after {bytes} bytes. Logging commands from master.");
             eprintln!("sending REPLCONF ACK 0");
-            link.send(&[b"REPLCONF".to_vec(), b"ACK".to_vec(), b"0".to_vec()])?;
+            keep_acknowledging(&link)?;
         }
     }
     loop {
