@@ -380,9 +380,9 @@ directives! {
         always_show_logo: bool = "always-show-logo", BOOL, "no", AtStart, NO_EFFECT, "Picture at start; a line with the process id is always logged.";
         set_proc_title: bool = "set-proc-title", BOOL, "yes", AtStart, NO_EFFECT, "Show roles and address in the process title.";
         proc_title_template: Text = "proc-title-template", checked(checks::title_template), "{title} {listen-addr} {server-mode}", Runtime, NO_EFFECT, "Form of the process title.";
-        crash_log_enabled: bool = "crash-log-enabled", BOOL, "yes", Runtime, NO_EFFECT, "Write a report on a crash.";
+        crash_log_enabled: bool = "crash-log-enabled", BOOL, "yes", Runtime, 0, "Write a report on a crash.";
         crash_memcheck_enabled: bool = "crash-memcheck-enabled", BOOL, "yes", Runtime, NO_EFFECT, "Test memory after a crash.";
-        use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN | NO_EFFECT, "Exit instead of abort on a failed assertion.";
+        use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
         shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
@@ -419,14 +419,14 @@ directives! {
         maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", CHOICE, "noeviction", Runtime, 0, "What goes when `maxmemory` is reached.";
         maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
         maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, 0, "How long one eviction may take.";
-        maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, NO_EFFECT, "Memory of all clients together; 0 = no limit.";
+        maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, 0, "Memory of all clients together; 0 = no limit.";
         snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
         lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
         lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
         lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, 0, "Free evicted values in the background.";
         lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", BOOL, "no", Runtime, 0, "Free expired values in the background; replicate UNLINK instead of DEL.";
         lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", BOOL, "no", Runtime, NO_EFFECT, "Free overwritten values in the background.";
-        lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", BOOL, "no", Runtime, NO_EFFECT, "DEL works as UNLINK.";
+        lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", BOOL, "no", Runtime, 0, "DEL works as UNLINK.";
         lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", BOOL, "no", Runtime, NO_EFFECT, "FLUSHALL and FLUSHDB work as with ASYNC.";
         activedefrag: bool = "activedefrag", NO_DEFRAG, "no", Runtime, NO_EFFECT, "Move values to lessen fragmentation.";
         active_defrag_ignore_bytes: u64 = "active-defrag-ignore-bytes", memory(1, LONG), "100mb", Runtime, NO_EFFECT, "Least waste for defragmentation to start.";

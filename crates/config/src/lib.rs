@@ -19,8 +19,8 @@ pub use change::{Change, Prepared, SetError, SetRules};
 pub use command_line::{Action, CommandLine, TEST_MEMORY_USAGE, usage};
 pub use directives::{Check, Config, DIRECTIVES, Directive, Kind, Mutability};
 pub use load::{
-    COMMAND_EXISTS, Included, LoadError, Loaded, Loader, NO_SUCH_COMMAND, SourceLine, nearest_name,
-    refuse_module,
+    COMMAND_EXISTS, Included, LoadError, Loaded, Loader, NO_SUCH_COMMAND, Problem, SourceLine,
+    nearest_name, refuse_module, refuse_module_setting,
 };
 pub use reference::reference_page;
 pub use rewrite::{NO_CONFIG_FILE, REWRITE_MARKER, Rewrite};

@@ -7,7 +7,7 @@
 //! Source: redis 7.0 `config.c:loadServerConfigFromString`, `loadServerConfig`; every text compared with
 //! a running 7.0.15.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::directives::{Config, DIRECTIVES, Directive, words_before_comment};
@@ -83,14 +83,22 @@ impl LoadError {
         }
     }
 
-    /// For an unknown directive: the known one that was probably meant.
-    pub fn suggestion(&self) -> Option<&'static str> {
-        match self {
-            LoadError::Line { line, reason, .. } if reason == BAD_DIRECTIVE => {
-                let words = split_words(line)?;
-                nearest_name(words.first()?)
+    /// For an unknown directive: what to do about it, or the known one that was probably meant.
+    pub fn advice(&self) -> Option<String> {
+        let LoadError::Line { line, reason, .. } = self else { return None };
+        if reason != BAD_DIRECTIVE {
+            return None;
+        }
+        let words = split_words(line)?;
+        let name = words.first()?.to_ascii_lowercase();
+        if let Some((_, advice)) = ELSEWHERE.iter().find(|(other, _)| other.as_bytes() == name) {
+            return Some((*advice).to_string());
+        }
+        match nearest_name(&name)? {
+            known if known.as_bytes() == name => {
+                Some(format!("'{known}' takes another number of arguments"))
             }
-            _ => None,
+            known => Some(format!("did you mean '{known}'?")),
         }
     }
 }
@@ -112,6 +120,29 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 const BAD_DIRECTIVE: &str = "Bad directive or wrong number of arguments";
+
+/// Lines that are no directive with one value in a field of [`Config`].
+const LINES: &[&str] = &["include", "rename-command", "user", "loadmodule", "sentinel"];
+
+/// Directives of other versions and servers, and what to do about them.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("gopher-enabled", "Redis 7.0 took Gopher out; remove the line"),
+    ("vm-enabled", "Redis 2.6 took virtual memory out; remove the line"),
+    ("server-threads", "that is KeyDB's; the number of threads is `threads` here"),
+    ("server-thread-affinity", "that is KeyDB's; remove the line"),
+    ("active-replica", "that is KeyDB's; a replica takes no writes here, remove the line"),
+    ("multi-master", "that is KeyDB's; a replica has one master here, remove the line"),
+    ("proactor_threads", "that is Dragonfly's; the number of threads is `threads` here"),
+];
+
+/// One of all that is wrong with a configuration; see [`Loader::collecting`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The `include` lines that led to the file, outermost first; empty for the main text.
+    pub via: Vec<SourceLine>,
+    /// What is wrong.
+    pub error: LoadError,
+}
 
 /// Everything that the files said.
 #[derive(Clone, Debug, Default)]
@@ -139,6 +170,13 @@ pub struct Loaded {
 pub const NO_SUCH_COMMAND: &str = "No such command in rename-command";
 /// The reason for `rename-command` to a name that is taken.
 pub const COMMAND_EXISTS: &str = "Target command name already exists";
+
+/// The complaint about a module's own setting (`name.setting value`).
+pub fn refuse_module_setting(line: &SourceLine) -> LoadError {
+    let name = line.words.first().map(|name| lossy(name)).unwrap_or_default();
+    let module = name.split('.').next().unwrap_or_default();
+    line.error(format!("Redoubt loads no modules, so '{module}' has no settings. Remove the line."))
+}
 
 /// The complaint about a `loadmodule` line: names the module and what to do.
 pub fn refuse_module(line: &SourceLine) -> LoadError {
@@ -170,7 +208,15 @@ pub type Included = Result<Vec<Vec<u8>>, LoadError>;
 pub struct Loader {
     loaded: Loaded,
     sentinel_mode: bool,
-    depth: usize,
+    /// The `include` lines that led to the text being read.
+    via: Vec<SourceLine>,
+    /// Which commands there are, if renames are to be checked.
+    is_command: Option<fn(&[u8]) -> bool>,
+    /// Names that renames took away, and those that they gave.
+    taken: BTreeSet<Vec<u8>>,
+    given: BTreeSet<Vec<u8>>,
+    /// What is wrong so far, if reading goes on after it.
+    problems: Option<Vec<Problem>>,
 }
 
 impl Loader {
@@ -182,7 +228,27 @@ impl Loader {
             loaded.config.port = 26379;
             loaded.config.protected_mode = false;
         }
-        Loader { loaded, sentinel_mode, depth: 0 }
+        Loader {
+            loaded,
+            sentinel_mode,
+            via: Vec::new(),
+            is_command: None,
+            taken: BTreeSet::new(),
+            given: BTreeSet::new(),
+            problems: None,
+        }
+    }
+
+    /// Also checks `rename-command` lines; `is_command` knows the names of commands, in lower case.
+    pub fn with_commands(mut self, is_command: fn(&[u8]) -> bool) -> Loader {
+        self.is_command = Some(is_command);
+        self
+    }
+
+    /// Reads on after an error; [`Loader::check`] tells them all.
+    pub fn collecting(mut self) -> Loader {
+        self.problems = Some(Vec::new());
+        self
     }
 
     /// Reads a whole text. `include` gets a path or glob pattern and the `dir` given so far (relative
@@ -198,7 +264,12 @@ impl Loader {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            self.line(index + 1, line, include)?;
+            if let Err(error) = self.line(index + 1, line, include) {
+                match &mut self.problems {
+                    Some(problems) => problems.push(Problem { via: self.via.clone(), error }),
+                    None => return Err(error),
+                }
+            }
         }
         Ok(())
     }
@@ -223,7 +294,10 @@ impl Loader {
         let (name, count) = (lossy(name).into_owned(), line.words.len());
         match (name.as_str(), count) {
             ("include", 2) => return self.include(line, include),
-            ("rename-command", 3) => self.loaded.renames.push(line),
+            ("rename-command", 3) => {
+                self.check_rename(&line)?;
+                self.loaded.renames.push(line);
+            }
             ("user", 2..) => {
                 self.check_user(&line)?;
                 self.loaded.users.push(line);
@@ -291,14 +365,36 @@ impl Loader {
         line: SourceLine,
         include: &mut dyn FnMut(&[u8], &Config) -> Included,
     ) -> Result<(), LoadError> {
-        if self.depth == INCLUDE_DEPTH_MAX {
+        if self.via.len() == INCLUDE_DEPTH_MAX {
             return Err(line.error("Files include each other too deeply"));
         }
-        self.depth += 1;
-        for text in include(&line.words[1], &self.loaded.config)? {
+        let texts = include(&line.words[1], &self.loaded.config)?;
+        self.via.push(line);
+        for text in texts {
             self.load(&text, include)?;
         }
-        self.depth -= 1;
+        self.via.pop();
+        Ok(())
+    }
+
+    /// Source: redis 7.0 `config.c:loadServerConfigFromString`. Names are taken away and given in the
+    /// order of the lines.
+    fn check_rename(&mut self, line: &SourceLine) -> Result<(), LoadError> {
+        let Some(is_command) = self.is_command else { return Ok(()) };
+        let [old, new] = [1, 2].map(|at| line.words[at].to_ascii_lowercase());
+        if !self.given.remove(&old) {
+            if self.taken.contains(&old) || !is_command(&old) {
+                return Err(line.error(NO_SUCH_COMMAND));
+            }
+            self.taken.insert(old);
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let is_free = !is_command(&new) || self.taken.contains(&new);
+        if !is_free || !self.given.insert(new) {
+            return Err(line.error(COMMAND_EXISTS));
+        }
         Ok(())
     }
 
@@ -316,12 +412,21 @@ impl Loader {
 
     /// Ends reading and checks what holds between directives.
     pub fn finish(self) -> Result<Loaded, LoadError> {
+        self.between().map_or(Ok(self.loaded), Err)
+    }
+
+    fn between(&self) -> Option<LoadError> {
         let config = &self.loaded.config;
-        if config.cluster_enabled && config.replicaof.is_some() {
-            let reason = "replicaof directive not allowed in cluster mode";
-            return Err(LoadError::General(reason.into()));
-        }
-        Ok(self.loaded)
+        (config.cluster_enabled && config.replicaof.is_some())
+            .then(|| LoadError::General("replicaof directive not allowed in cluster mode".into()))
+    }
+
+    /// Ends reading of a [`Loader::collecting`]: what could be read, and everything that is wrong.
+    pub fn check(mut self) -> (Loaded, Vec<Problem>) {
+        let between = self.between().map(|error| Problem { via: Vec::new(), error });
+        let mut problems = self.problems.take().unwrap_or_default();
+        problems.extend(between);
+        (self.loaded, problems)
     }
 }
 
@@ -336,6 +441,7 @@ pub fn nearest_name(name: &[u8]) -> Option<&'static str> {
         .iter()
         .filter(|row| !row.is_hidden())
         .flat_map(Directive::names)
+        .chain(LINES.iter().copied())
         .map(|known| (edit_distance(&name, known.as_bytes()), known))
         .filter(|(distance, _)| *distance <= allowed)
         .min()

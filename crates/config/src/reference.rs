@@ -25,8 +25,37 @@ pub fn reference_page() -> String {
         }
         out.push_str(&table_row(row));
     }
+    out.push_str(&without_effect());
+    out.push_str(REFUSED);
     out
 }
+
+/// The names of all directives that nothing acts on.
+fn without_effect() -> String {
+    let names: Vec<String> = DIRECTIVES
+        .iter()
+        .filter(|row| row.is_without_effect())
+        .map(|row| format!("`{}`", row.name))
+        .collect();
+    format!(
+        "\n## Accepted without effect\n\n\
+         A server whose file changes one of these from its default says so in one line of its log:\n\n{}.\n",
+        names.join(", ")
+    )
+}
+
+const REFUSED: &str = "\
+\n## Lines that are no directive\n\n\
+| line | what happens |\n|---|---|\n\
+| `include FILE` | the file's lines take its place; patterns such as `conf.d/*.conf` too |\n\
+| `rename-command NAME NEW` | the command answers to the new name alone; an empty one takes it away |\n\
+| `user NAME RULE ...` | a user of the access control list |\n\
+| `sentinel ...` | for sentinels only |\n\
+| `loadmodule FILE`, `module.setting VALUE` | refused: modules are machine code for redis-server. Take the line out; \
+a client that needs the module's commands needs a redis-server |\n\
+\nAny other line is refused with Redis's words and the name that was probably meant. \
+`redoubt check-config FILE` tells all errors of a file at once, with their lines; its exit status is 0 if there is none, \
+1 if there are some, 2 if the file can't be read.\n";
 
 fn table_row(row: &Directive) -> String {
     let name = match row.alias {

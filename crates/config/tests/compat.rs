@@ -161,6 +161,75 @@ fn files() {
     }
 }
 
+/// As redis-server 7.0.15 does with the same lines.
+#[test]
+fn renames() {
+    let is_command = |name: &[u8]| [&b"get"[..], b"set", b"config"].contains(&name);
+    let load = |source: &str| {
+        let mut loader = Loader::new(false).with_commands(is_command);
+        loader.load(source.as_bytes(), &mut |path, config| no_include(path, config))?;
+        loader.finish()
+    };
+    let wrong = |source: &str| match load(source) {
+        Err(LoadError::Line { number, reason, .. }) => (number, reason),
+        other => panic!("{source}: {other:?}"),
+    };
+    let (gone, taken) = ("No such command in rename-command", "Target command name already exists");
+    for (source, at, reason) in [
+        ("rename-command nosuch x", 1, gone),
+        ("rename-command config|get x", 1, gone),
+        ("rename-command get set", 1, taken),
+        ("rename-command get \"\"\nrename-command GET x", 2, gone),
+        ("rename-command get x\nrename-command set X", 2, taken),
+        ("rename-command get x\nport z", 2, "argument couldn't be parsed into an integer"),
+    ] {
+        assert_eq!(wrong(source), (at, reason.to_string()), "{source}");
+    }
+    for source in [
+        "rename-command get GeT",
+        "rename-command get x\nrename-command X y\nrename-command set get",
+        "rename-command get x\nrename-command x \"\"\nrename-command set x",
+    ] {
+        assert!(load(source).is_ok(), "{source}");
+    }
+}
+
+#[test]
+fn all_problems_at_once() {
+    let source = "port x\ninclude i.conf\nhz 11\ninclude none\ntimeout -1\n\ncluster-enabled yes\n\
+                  replicaof 127.0.0.1 1\n";
+    let mut loader = Loader::new(false).collecting();
+    let included = |path: &[u8], config: &Config| match path {
+        b"i.conf" => Ok(vec![b"\nmaxclients 0\n".to_vec()]),
+        path => no_include(path, config),
+    };
+    loader.load(source.as_bytes(), &mut { included }).unwrap();
+    let (loaded, problems) = loader.check();
+    assert_eq!(loaded.config.hz, 11);
+    let shown: Vec<(Vec<usize>, String)> = problems
+        .iter()
+        .map(|p| (p.via.iter().map(|line| line.number).collect(), p.error.to_string()))
+        .collect();
+    let main = Vec::new;
+    assert_eq!(
+        shown,
+        [
+            (main(), "line 1, 'port x': argument couldn't be parsed into an integer".to_string()),
+            (
+                vec![2],
+                "line 2, 'maxclients 0': argument must be between 1 and 4294967295 inclusive"
+                    .into()
+            ),
+            (main(), "can't open config file 'none': No such file or directory".into()),
+            (
+                main(),
+                "line 5, 'timeout -1': argument must be between 0 and 2147483647 inclusive".into()
+            ),
+            (main(), "replicaof directive not allowed in cluster mode".into()),
+        ]
+    );
+}
+
 #[test]
 fn command_lines() {
     for row in table(include_str!("../testdata/argv-7.0.tsv")) {
@@ -491,8 +560,15 @@ fn suggestions() {
     assert_eq!(nearest_name(b"xyzzy"), None);
     assert_eq!(nearest_name(&[b'a'; 500]), None);
     let error = load(b"maxclient 5\n", false).unwrap_err();
-    assert_eq!(error.suggestion(), Some("maxclients"));
-    assert_eq!(load(b"maxclients x\n", false).unwrap_err().suggestion(), None);
+    assert_eq!(error.advice().as_deref(), Some("did you mean 'maxclients'?"));
+    assert_eq!(load(b"maxclients x\n", false).unwrap_err().advice(), None);
+    let advice = |line: &str| load(line.as_bytes(), false).unwrap_err().advice();
+    assert_eq!(advice("renamecommand GET x").as_deref(), Some("did you mean 'rename-command'?"));
+    assert_eq!(
+        advice("rename-command GET").as_deref(),
+        Some("'rename-command' takes another number of arguments")
+    );
+    assert!(advice("Server-Threads 4").is_some_and(|text| text.contains("`threads`")));
     assert_eq!(reason("maxclient 5"), "Bad directive or wrong number of arguments");
 }
 
@@ -580,7 +656,7 @@ proptest! {
     fn any_lines_load_or_fail(lines in proptest::collection::vec(some_line(), 0..6)) {
         if let Err(error) = load(&lines.join(&b'\n'), true) {
             prop_assert!(!error.message(VERSION).is_empty());
-            let _ = error.suggestion();
+            let _ = error.advice();
         }
     }
 

@@ -176,6 +176,48 @@ pub fn check_user_lines(lines: &[SourceLine], config: &Config) -> Result<(), Loa
     Ok(())
 }
 
+/// Everything that is wrong with the users of a configuration: its `user` lines, and the text of
+/// its `aclfile` if that could be read.
+pub fn check_users(
+    lines: &[SourceLine],
+    acl_file: Option<&[u8]>,
+    config: &Config,
+    of_sentinel: bool,
+) -> Vec<LoadError> {
+    let catalog: &Catalog = if of_sentinel { &SENTINEL } else { &DATA_NODE };
+    let mut errors: Vec<LoadError> = lines
+        .iter()
+        .filter_map(|line| read_user_line(line, config, catalog).err().map(|why| line.error(why)))
+        .collect();
+    if config.aclfile.non_empty().is_some() && !lines.is_empty() {
+        errors.push(LoadError::General(
+            "`user` lines and an `aclfile` exclude each other: define users in one place".into(),
+        ));
+    }
+    if let Some(text) = acl_file {
+        let path = config.aclfile.to_str();
+        let users = acl::parse_file(text, &path, all_channels(config), catalog);
+        errors.extend(users.err().map(LoadError::General));
+    }
+    errors
+}
+
+fn read_user_line(line: &SourceLine, config: &Config, catalog: &Catalog) -> Result<User, String> {
+    let name = line.words.get(1).map(Vec::as_slice).unwrap_or_default();
+    if acl::has_spaces(name) {
+        return Err("Spaces not allowed in ACL usernames".into());
+    }
+    let rules = line.words.get(2..).unwrap_or_default();
+    acl::parse_user_line(rules, all_channels(config), catalog).map_err(|complaint| {
+        format!(
+            "Error loading ACL rule '{}' for the user named '{}': {}",
+            String::from_utf8_lossy(&complaint.rule),
+            String::from_utf8_lossy(name),
+            complaint.error
+        )
+    })
+}
+
 impl Node {
     /// The commands that rules may name on this kind of node.
     pub fn catalog(&self) -> &'static Catalog {
@@ -454,19 +496,7 @@ impl Node {
 
     fn load_user_line(&self, line: &SourceLine, config: &Config) -> Result<(), String> {
         let name = line.words.get(1).map(Vec::as_slice).unwrap_or_default();
-        if acl::has_spaces(name) {
-            return Err("Spaces not allowed in ACL usernames".into());
-        }
-        let rules = line.words.get(2..).unwrap_or_default();
-        let user = acl::parse_user_line(rules, all_channels(config), self.catalog());
-        let user = user.map_err(|complaint| {
-            format!(
-                "Error loading ACL rule '{}' for the user named '{}': {}",
-                String::from_utf8_lossy(&complaint.rule),
-                String::from_utf8_lossy(name),
-                complaint.error
-            )
-        })?;
+        let user = read_user_line(line, config, self.catalog())?;
         if !user.is_enabled() {
             self.host.log(
                 2,

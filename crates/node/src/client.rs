@@ -12,6 +12,20 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex};
 
+/// Bytes of a connection beside its buffers, about: the worker's part, this one, tables.
+const CLIENT_BYTES: u64 = 2048;
+/// Size of Redis's fixed output buffer, and of the blocks behind it.
+const FIXED_BYTES: u64 = 16 * 1024;
+
+/// A connection's buffers in the terms of CLIENT LIST.
+struct Buffers {
+    input_free: u64,
+    fixed_size: u64,
+    fixed_used: u64,
+    list_len: u64,
+    list_bytes: u64,
+}
+
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
@@ -71,10 +85,24 @@ pub struct ClientInfo {
     pub ssubs: AtomicU32,
     /// Commands queued by MULTI, -1 outside.
     pub multi: AtomicI64,
+    /// Bytes of queued commands.
+    pub multi_mem: AtomicU64,
+    /// Bytes of watched keys, subscriptions and tracked prefixes.
+    pub names_mem: AtomicU64,
+    /// Bytes of arguments that wait: of a blocked or held command.
+    pub argv_mem: AtomicU64,
     /// Bytes waiting in the query buffer.
     pub qbuf: AtomicU64,
     /// Bytes waiting to be sent.
     pub omem: AtomicU64,
+    /// Bytes of the query buffer when they were last accounted.
+    pub input_bytes: AtomicU64,
+    /// Bytes of the output buffer when they were last accounted.
+    pub output_bytes: AtomicU64,
+    /// Most bytes that waited to be sent in the last seconds.
+    pub output_peak: AtomicU64,
+    /// Its part of the sum of all connections' memory.
+    pub(crate) accounted: AtomicU64,
     /// Blocked by a command.
     pub blocked: AtomicBool,
     /// Watches keys.
@@ -126,8 +154,15 @@ impl ClientInfo {
             psubs: AtomicU32::new(0),
             ssubs: AtomicU32::new(0),
             multi: AtomicI64::new(-1),
+            multi_mem: AtomicU64::new(0),
+            names_mem: AtomicU64::new(0),
+            argv_mem: AtomicU64::new(0),
             qbuf: AtomicU64::new(0),
             omem: AtomicU64::new(0),
+            input_bytes: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+            output_peak: AtomicU64::new(0),
+            accounted: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             monitor: AtomicBool::new(false),
@@ -182,6 +217,30 @@ impl ClientInfo {
         if self.resp.load(Relaxed) == 3 { Protocol::Resp3 } else { Protocol::Resp2 }
     }
 
+    /// Bytes of everything that it holds (`tot-mem`).
+    /// Source: redis 7.2 `networking.c:getClientMemoryUsage`.
+    pub fn memory(&self) -> u64 {
+        let input = self.input_bytes.load(Relaxed).max(self.qbuf.load(Relaxed));
+        let output = self.output_bytes.load(Relaxed).max(self.omem.load(Relaxed));
+        let rest = [&self.argv_mem, &self.multi_mem, &self.names_mem];
+        CLIENT_BYTES + input + output + rest.iter().map(|part| part.load(Relaxed)).sum::<u64>()
+    }
+
+    /// The buffers in Redis's terms: what waits to be sent is in a fixed buffer first, then in a
+    /// list of blocks. Here it is one piece, whose memory counts in the same way.
+    fn buffers(&self) -> Buffers {
+        let (waiting, size) = (self.omem.load(Relaxed), self.output_bytes.load(Relaxed));
+        let size = size.max(waiting);
+        let beyond = waiting.saturating_sub(FIXED_BYTES);
+        Buffers {
+            input_free: self.input_bytes.load(Relaxed).saturating_sub(self.qbuf.load(Relaxed)),
+            fixed_size: size.min(FIXED_BYTES),
+            fixed_used: waiting.min(FIXED_BYTES),
+            list_len: beyond.div_ceil(FIXED_BYTES),
+            list_bytes: if beyond == 0 { 0 } else { size - FIXED_BYTES },
+        }
+    }
+
     /// Its line in CLIENT LIST. Source: redis 7.2 `networking.c:catClientInfoString`.
     pub fn line(&self, now: u64, command: &str) -> String {
         let names = lock(&self.names).clone();
@@ -213,11 +272,11 @@ impl ClientInfo {
         if flags.is_empty() {
             flags.push('N');
         }
-        let (qbuf, omem) = (self.qbuf.load(Relaxed), self.omem.load(Relaxed));
+        let buffers = self.buffers();
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
-             multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=1024 rbp=0 obl={} oll=0 omem={} \
-             tot-mem={} events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
+             multi={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} \
+             tot-mem={} events={} cmd={} user={} redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             self.addr,
             self.laddr,
@@ -231,10 +290,17 @@ impl ClientInfo {
             self.psubs.load(Relaxed),
             self.ssubs.load(Relaxed),
             self.multi.load(Relaxed),
-            qbuf,
-            omem,
-            0,
-            qbuf + omem + 512,
+            self.qbuf.load(Relaxed),
+            buffers.input_free,
+            self.argv_mem.load(Relaxed),
+            self.multi_mem.load(Relaxed),
+            buffers.fixed_size,
+            self.output_peak.load(Relaxed).min(FIXED_BYTES),
+            buffers.fixed_used,
+            buffers.list_len,
+            buffers.list_bytes,
+            self.memory(),
+            if self.omem.load(Relaxed) > 0 { "rw" } else { "r" },
             command,
             String::from_utf8_lossy(&names.user),
             redirect,
@@ -271,6 +337,11 @@ impl Clients {
     /// One connection.
     pub fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
         lock(&self.by_id).get(&id).cloned()
+    }
+
+    /// One connection, if the table can be looked at without waiting.
+    pub fn try_get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.by_id.try_lock().ok()?.get(&id).cloned()
     }
 
     /// All connections, oldest first.

@@ -40,6 +40,9 @@ fn runs_inside_multi(name: &str) -> bool {
     matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
+/// Bytes that a queued command takes beside its arguments, about.
+const QUEUED_BYTES: usize = 64;
+
 impl Node {
     /// Runs one request of a connection and writes its reply.
     pub fn handle(
@@ -174,6 +177,7 @@ impl Node {
         if let Some(multi) = &mut session.multi
             && !runs_inside_multi(command.spec.name)
         {
+            multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>() + QUEUED_BYTES;
             multi.queue.push((command, args.to_owned_args()));
             session.publish_state();
             reply.simple("QUEUED");

@@ -10,6 +10,7 @@ mod access;
 mod apply;
 mod block;
 mod client;
+mod client_memory;
 pub mod command;
 mod evict;
 mod exec;
@@ -38,10 +39,11 @@ mod tests;
 mod tracking;
 mod worker;
 
-pub use access::{Access, UserCell, check_user_lines};
+pub use access::{Access, UserCell, check_user_lines, check_users};
 pub use apply::StreamApplier;
 pub use block::{Blocked, Blocking};
 pub use client::{ClientInfo, ClientKind, ClientNames, Clients};
+pub use client_memory::size_class;
 pub use exec::Next;
 pub use failover::Failover;
 pub use gate::Gate;
@@ -51,7 +53,9 @@ pub use node::{Node, NodeOptions, Persistence, Role};
 pub use pause::{PauseFor, Pauses};
 pub use prepare::Prepared;
 pub use pubsub::{PubSub, Topic};
-pub use registry::{CommandEntry, CommandRef, Registry, Run, registry};
+pub use registry::{
+    CommandEntry, CommandRef, Registry, Rename, Run, is_command, registry, rename_commands,
+};
 pub use script::{Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 pub use sentinel::SentinelMode;
 pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};

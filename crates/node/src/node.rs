@@ -148,6 +148,8 @@ pub struct Node {
     pub shutdown: crate::Shutdown,
     /// What is done about `maxmemory`.
     pub(crate) eviction: Eviction,
+    /// What connections cost.
+    pub(crate) client_memory: crate::client_memory::ClientMemory,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON.
@@ -220,6 +222,7 @@ impl Node {
             failover: crate::Failover::default(),
             shutdown: crate::Shutdown::default(),
             eviction: Eviction::new(started as u64),
+            client_memory: crate::client_memory::ClientMemory::default(),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
             quicklist_packed_threshold: AtomicUsize::new(1 << 30),
@@ -340,7 +343,8 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         _ => MemoryPolicy::Lru,
     };
     let notify = event_classes(config.notify_keyspace_events);
-    Settings { config, env, policy, notify }
+    let client_memory_max = crate::client_memory::limit(&config);
+    Settings { config, env, policy, client_memory_max, notify }
 }
 
 /// The event classes of `notify-keyspace-events`; none if events would go to no channel.

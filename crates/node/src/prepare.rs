@@ -81,16 +81,14 @@ impl Node {
         if let Some(error) = crate::command::later::error(args) {
             return error;
         }
-        let Some(container) =
-            registry().find(args.at(0)).filter(|command| self.has_command(command))
-        else {
+        if registry().find(args.at(0)).is_none_or(|command| !self.has_command(command)) {
             return unknown_command(args);
-        };
+        }
         CommandError::quoting(&[
             b"ERR unknown subcommand '",
             &args.at(1)[..args.at(1).len().min(128)],
             b"'. Try ",
-            container.spec.name.to_ascii_uppercase().as_bytes(),
+            &args.at(0).to_ascii_uppercase(),
             b" HELP.",
         ])
     }

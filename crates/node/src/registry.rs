@@ -3,7 +3,8 @@
 use crate::NodeFn;
 use commands::{Begin, Command, CommandSpec, DataFn, Find, Flags, KeyFlags};
 use hashbrown::HashTable;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{LazyLock, OnceLock};
 use structures::hash::hash_bytes;
 
 /// What runs a command.
@@ -27,7 +28,8 @@ pub struct CommandEntry {
     pub single_key: usize,
     /// Subcommands.
     pub subcommands: Vec<CommandRef>,
-    /// Named by the first argument alone: neither a container nor a subcommand.
+    /// Named by the first argument alone, and by its own name: neither a container nor a
+    /// subcommand, nor renamed.
     pub is_plain: bool,
 }
 
@@ -48,8 +50,13 @@ pub type CommandRef = &'static CommandEntry;
 
 /// All commands.
 pub struct Registry {
-    table: HashTable<CommandRef>,
-    /// Top-level commands in the order of their names, those of both kinds of node.
+    /// By the name that clients use, in lower case.
+    table: HashTable<(&'static [u8], CommandRef)>,
+    /// Those of `table` whose names are too long for its way of looking up.
+    long: Vec<(&'static [u8], CommandRef)>,
+    /// Names that are not, or not only, those of the commands that had them.
+    renamed: BTreeSet<Vec<u8>>,
+    /// Top-level commands in the order of their own names, those of both kinds of node.
     pub top: Vec<CommandRef>,
     /// Those that a data node has.
     pub of_data_node: Vec<CommandRef>,
@@ -59,7 +66,32 @@ pub struct Registry {
     pub by_index: Vec<CommandRef>,
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::build);
+static REGISTRY: LazyLock<Registry> =
+    LazyLock::new(|| Registry::build(RENAMES.get_or_init(Vec::new)));
+static RENAMES: OnceLock<Vec<Rename>> = OnceLock::new();
+
+/// One `rename-command`: a name in any case, and the new one; an empty one takes the command away.
+pub type Rename = (Vec<u8>, Vec<u8>);
+
+/// Sets the names of commands for the life of the process. Has to come before anything else asks
+/// for a command; returns false if it came too late.
+pub fn rename_commands(renames: Vec<Rename>) -> bool {
+    RENAMES.set(renames).is_ok()
+}
+
+/// True if a data node (or else a sentinel) has a command of this name, written in lower case,
+/// before any is renamed.
+pub fn is_command(name: &[u8], of_sentinel: bool) -> bool {
+    let has = |spec: &CommandSpec| {
+        let only = spec.flags.contains(Flags::ONLY_SENTINEL);
+        let too = spec.flags.contains(Flags::SENTINEL);
+        spec.name.as_bytes() == name && if of_sentinel { only || too } else { !only }
+    };
+    let mut own = crate::command::TABLES.iter().flat_map(|table| table.iter());
+    commands::all().any(|command| has(&command.spec))
+        || own.any(|command| has(&command.spec))
+        || (!of_sentinel && crate::command::later::is_name(name))
+}
 
 /// All commands.
 #[inline]
@@ -73,7 +105,7 @@ impl std::fmt::Debug for CommandEntry {
     }
 }
 
-/// Longest name of a command.
+/// Longest name of a command that was not renamed.
 const NAME_MAX: usize = 32;
 
 fn lower<'b>(name: &[u8], buffer: &'b mut [u8; NAME_MAX]) -> Option<&'b [u8]> {
@@ -85,9 +117,11 @@ fn lower<'b>(name: &[u8], buffer: &'b mut [u8; NAME_MAX]) -> Option<&'b [u8]> {
 }
 
 impl Registry {
-    fn build() -> Registry {
+    fn build(renames: &[Rename]) -> Registry {
         let mut registry = Registry {
             table: HashTable::new(),
+            long: Vec::new(),
+            renamed: renames.iter().map(|(old, _)| old.to_ascii_lowercase()).collect(),
             top: Vec::new(),
             of_data_node: Vec::new(),
             of_sentinel: Vec::new(),
@@ -101,17 +135,41 @@ impl Registry {
             let entry = registry.add_node(command);
             registry.top.push(entry);
         }
+        let names = registry.names(renames);
+        let named: BTreeSet<usize> = names.values().map(|entry| entry.index).collect();
+        registry.top.retain(|entry| named.contains(&entry.index));
         registry.top.sort_by_key(|entry| entry.spec.name);
         let having = |kind: fn(&CommandEntry) -> bool| {
             registry.top.iter().copied().filter(|e| kind(e)).collect()
         };
         registry.of_data_node = having(CommandEntry::is_of_data_node);
         registry.of_sentinel = having(CommandEntry::is_of_sentinel);
-        for entry in &registry.top {
-            let hash = hash_bytes(entry.spec.name.as_bytes());
-            registry.table.insert_unique(hash, entry, |e| hash_bytes(e.spec.name.as_bytes()));
+        for (name, entry) in names {
+            let name: &'static [u8] = name.leak();
+            if name.len() > NAME_MAX {
+                registry.long.push((name, entry));
+            } else {
+                let hash = hash_bytes(name);
+                registry.table.insert_unique(hash, (name, entry), |(name, _)| hash_bytes(name));
+            }
         }
         registry
+    }
+
+    /// What clients call the commands, after all renames. Rules for users, statistics and
+    /// descriptions know each command by its own name.
+    /// Source: redis 7.0 `config.c:loadServerConfigFromString`.
+    fn names(&self, renames: &[Rename]) -> BTreeMap<Vec<u8>, CommandRef> {
+        let mut names: BTreeMap<Vec<u8>, CommandRef> =
+            self.top.iter().map(|&entry| (entry.spec.name.as_bytes().to_vec(), entry)).collect();
+        for (old, new) in renames {
+            if let Some(entry) = names.remove(&old.to_ascii_lowercase())
+                && !new.is_empty()
+            {
+                names.insert(new.to_ascii_lowercase(), entry);
+            }
+        }
+        names
     }
 
     fn add_data(&mut self, command: &'static Command<DataFn>) -> CommandRef {
@@ -131,7 +189,9 @@ impl Registry {
         subcommands: Vec<CommandRef>,
     ) -> CommandRef {
         let index = self.by_index.len();
-        let is_plain = subcommands.is_empty() && !spec.name.contains('|');
+        let is_plain = subcommands.is_empty()
+            && !spec.name.contains('|')
+            && !self.renamed.contains(spec.name.as_bytes());
         let single_key = single_key(spec);
         let entry: CommandRef = Box::leak(Box::new(CommandEntry {
             spec,
@@ -149,8 +209,14 @@ impl Registry {
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<CommandRef> {
         let mut buffer = [0; NAME_MAX];
-        let name = lower(name, &mut buffer)?;
-        self.table.find(hash_bytes(name), |entry| entry.spec.name.as_bytes() == name).copied()
+        let Some(name) = lower(name, &mut buffer) else { return self.find_long(name) };
+        self.table.find(hash_bytes(name), |(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
+
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<CommandRef> {
+        let is_it = |known: &&(&[u8], CommandRef)| known.0.eq_ignore_ascii_case(name);
+        self.long.iter().find(is_it).map(|(_, entry)| *entry)
     }
 
     /// Finds a subcommand of a container.
@@ -184,5 +250,52 @@ fn single_key(spec: &CommandSpec) -> usize {
             }
         }
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renamed(renames: &[(&str, &str)]) -> Registry {
+        let renames: Vec<Rename> = renames
+            .iter()
+            .map(|(old, new)| (old.as_bytes().into(), new.as_bytes().into()))
+            .collect();
+        Registry::build(&renames)
+    }
+
+    #[test]
+    fn renamed_commands_answer_to_their_new_names_alone() {
+        let long = "x".repeat(64);
+        let names = [("GET", "fetch"), ("set", long.as_str()), ("config", ""), ("FETCH", "Take")];
+        let registry = renamed(&names);
+        let found = |name: &str| registry.find_full(name.as_bytes()).map(|entry| entry.spec.name);
+        for gone in ["get", "fetch", "set", "config", "config|get", ""] {
+            assert_eq!(found(gone), None, "{gone}");
+        }
+        assert_eq!(found("TAKE"), Some("get"));
+        assert_eq!(found(&long.to_uppercase()), Some("set"));
+        assert!(!registry.find(b"take").unwrap().is_plain);
+        let plain = renamed(&[]);
+        assert!(plain.find(b"get").unwrap().is_plain);
+        // Statistics and rules still know them all.
+        assert_eq!(registry.by_index.len(), plain.by_index.len());
+        assert_eq!(registry.of_data_node.len() + 1, plain.of_data_node.len());
+    }
+
+    #[test]
+    fn names_may_change_places() {
+        let registry = renamed(&[("get", "x"), ("set", "get"), ("x", "set")]);
+        assert_eq!(registry.find(b"set").map(|entry| entry.spec.name), Some("get"));
+        assert_eq!(registry.find(b"get").map(|entry| entry.spec.name), Some("set"));
+    }
+
+    #[test]
+    fn names_of_both_kinds_of_node() {
+        assert!(is_command(b"get", false) && !is_command(b"get", true));
+        assert!(is_command(b"ping", false) && is_command(b"ping", true));
+        assert!(is_command(b"sentinel", true) && !is_command(b"sentinel", false));
+        assert!(!is_command(b"config|get", false) && !is_command(b"GET", false));
     }
 }

@@ -6,25 +6,34 @@ use crate::pubsub::Topic;
 use crate::registry::CommandRef;
 use keyspace::WatchFlag;
 use resp::{OwnedArgs, Protocol};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// Bytes that a name in one of a connection's sets takes beside its own, about: in the set, and in
+/// the table of those who want to hear of it.
+pub(crate) const NAME_BYTES: usize = 64;
 
 /// Commands queued since MULTI.
 #[derive(Default)]
 pub struct Multi {
     /// In order.
     pub queue: Vec<(CommandRef, OwnedArgs)>,
+    /// Bytes of their arguments.
+    pub bytes: usize,
     /// A command was refused: EXEC will refuse the transaction.
     pub aborted: bool,
 }
 
 /// Keys watched, and the flag that a change of them sets.
+#[derive(Default)]
 pub struct Watch {
     /// Set when one of the keys has changed.
     pub flag: Arc<WatchFlag>,
-    /// (database, key, true if its time had passed when the watch began).
-    pub keys: Vec<(usize, Vec<u8>, bool)>,
+    /// By database: keys, and true if a key's time had passed when the watch began.
+    pub keys: BTreeMap<usize, BTreeMap<Vec<u8>, bool>>,
+    /// Bytes of the keys.
+    pub bytes: usize,
 }
 
 /// Which replies are sent (CLIENT REPLY).
@@ -70,6 +79,10 @@ pub struct Session {
     pub patterns: BTreeSet<Vec<u8>>,
     /// Shard channels subscribed to.
     pub shards: BTreeSet<Vec<u8>>,
+    /// Bytes of all names subscribed to.
+    pub topic_bytes: usize,
+    /// Bytes that the connection holds beside its buffers.
+    pub held_bytes: usize,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// Log position of the connection's last write, for WAIT.
@@ -106,6 +119,8 @@ impl Session {
             channels: BTreeSet::new(),
             patterns: BTreeSet::new(),
             shards: BTreeSet::new(),
+            topic_bytes: 0,
+            held_bytes: 0,
             reply_mode: ReplyMode::On,
             last_write: 0,
             waiting: None,
@@ -130,12 +145,41 @@ impl Session {
     }
 
     /// The names of one kind that are subscribed to.
-    pub fn topics(&mut self, topic: Topic) -> &mut BTreeSet<Vec<u8>> {
+    pub fn topics(&self, topic: Topic) -> &BTreeSet<Vec<u8>> {
+        match topic {
+            Topic::Channel => &self.channels,
+            Topic::Pattern => &self.patterns,
+            Topic::Shard => &self.shards,
+        }
+    }
+
+    fn topics_mut(&mut self, topic: Topic) -> &mut BTreeSet<Vec<u8>> {
         match topic {
             Topic::Channel => &mut self.channels,
             Topic::Pattern => &mut self.patterns,
             Topic::Shard => &mut self.shards,
         }
+    }
+
+    /// Adds a name; false if it was there.
+    pub fn add_topic(&mut self, topic: Topic, name: &[u8]) -> bool {
+        let new = self.topics_mut(topic).insert(name.to_vec());
+        self.topic_bytes += if new { name.len() + NAME_BYTES } else { 0 };
+        new
+    }
+
+    /// Takes a name out; false if it was not there.
+    pub fn remove_topic(&mut self, topic: Topic, name: &[u8]) -> bool {
+        let had = self.topics_mut(topic).remove(name);
+        self.topic_bytes -= if had { name.len() + NAME_BYTES } else { 0 };
+        had
+    }
+
+    /// Takes all names of one kind out.
+    pub fn take_topics(&mut self, topic: Topic) -> BTreeSet<Vec<u8>> {
+        let names = std::mem::take(self.topics_mut(topic));
+        self.topic_bytes -= names.iter().map(|name| name.len() + NAME_BYTES).sum::<usize>();
+        names
     }
 
     /// Changes the database.
@@ -151,7 +195,14 @@ impl Session {
     }
 
     /// Shows the state of MULTI and WATCH and the subscriptions to CLIENT LIST.
-    pub fn publish_state(&self) {
+    pub fn publish_state(&mut self) {
+        let multi_bytes = self.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let watch_bytes = self.watch.as_ref().map_or(0, |watch| watch.bytes);
+        let prefix_bytes: usize = self.prefixes.iter().map(|name| name.len() + NAME_BYTES).sum();
+        let names_bytes = watch_bytes + self.topic_bytes + prefix_bytes;
+        self.held_bytes = multi_bytes + names_bytes;
+        self.info.multi_mem.store(multi_bytes as u64, Relaxed);
+        self.info.names_mem.store(names_bytes as u64, Relaxed);
         let multi = self.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
         self.info.multi.store(multi, Relaxed);
         self.info.watching.store(self.watch.is_some(), Relaxed);

@@ -13,6 +13,8 @@ pub struct Settings {
     pub env: Env,
     /// What the access field of a key is used for.
     pub policy: MemoryPolicy,
+    /// `maxmemory-clients` in bytes, 0 for no limit.
+    pub client_memory_max: u64,
     /// Classes of keyspace events to publish, 0 unless `K` or `E` is among them.
     pub notify: u32,
 }

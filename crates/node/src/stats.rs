@@ -97,6 +97,8 @@ pub struct WorkerStats {
     pub writes: AtomicU64,
     /// Changes of the data set.
     pub dirty: AtomicU64,
+    /// The connection whose requests it runs, or has run last.
+    pub serving: AtomicU64,
     /// Rounds of the event loop.
     pub cycles: AtomicU64,
     /// Microseconds in them.
@@ -116,6 +118,7 @@ impl WorkerStats {
             reads: zero(),
             writes: zero(),
             dirty: zero(),
+            serving: zero(),
             cycles: zero(),
             cycle_usec: zero(),
         }

@@ -6,7 +6,9 @@
 //! of the image.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod check_config;
 mod container;
+mod crash;
 mod io;
 mod log;
 mod program;

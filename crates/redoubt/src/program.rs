@@ -1,5 +1,6 @@
 //! Which program this is called as, and its command line.
 
+use crate::check_config;
 use crate::container;
 use crate::container::env::{EnvLine, Environment};
 use crate::io::sys;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         "container" => container::main(rest),
         "healthcheck" => container::healthcheck(rest),
         "variables" => container::print_variables(),
+        "check-config" => check_config::main(rest),
         "--version" | "-v" | "version" => {
             println!("redoubt {} (Redis {VERSION})", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -73,6 +75,8 @@ A set-up that runs anywhere:
 Single programs:
   server    a data server; arguments as redis-server's: [FILE|-] [--directive value ...]
   sentinel  a sentinel; arguments as redis-sentinel's: FILE [--directive value ...]
+  check-config
+            tells all that is wrong with a configuration: FILE [--sentinel] [--directive value ...]
   cli       a client; arguments as redis-cli's: [-h HOST] [-p PORT] [-a PASSWORD] [COMMAND ...]
   benchmark a load; arguments as redis-benchmark's: [-t TESTS] [-n REQUESTS] [-c CLIENTS] [COMMAND ...]
 
@@ -222,8 +226,12 @@ fn prepare(
     if let Some(module) = loaded.modules.first() {
         return Err(config::refuse_module(module).message(VERSION));
     }
+    if let Some(setting) = loaded.module_settings.first() {
+        return Err(config::refuse_module_setting(setting).message(VERSION));
+    }
     // Tables of names are made from here on; all must hash alike.
     structures::hash::set_seed(crate::server::random_seed());
+    install_renames(&loaded);
     node::check_user_lines(&loaded.users, &loaded.config).map_err(|error| refuse(&error))?;
     if let Some(environment) = environment {
         // What the command and the environment say without the file tells this node from others.
@@ -281,10 +289,21 @@ fn refuse(error: &config::LoadError) -> Vec<u8> {
         crate::log::write(crate::log::WARNING, String::from_utf8_lossy(&message).trim_end());
         return Vec::new();
     }
-    if let Some(nearest) = error.suggestion() {
-        message.extend_from_slice(format!("Did you mean '{nearest}'?\n").as_bytes());
+    if let Some(advice) = error.advice() {
+        let (first, rest) = advice.split_at(1);
+        message.extend_from_slice(format!("{}{rest}\n", first.to_uppercase()).as_bytes());
     }
     message
+}
+
+/// Names of commands as the file wants them, before anything looks one up.
+pub fn install_renames(loaded: &Loaded) {
+    let renames = loaded.renames.iter().filter_map(|line| match line.words.as_slice() {
+        [_, old, new] => Some((old.clone(), new.clone())),
+        _ => None,
+    });
+    let in_time = node::rename_commands(renames.collect());
+    assert!(in_time, "commands are renamed before they are looked up");
 }
 
 fn write_pid_file(loaded: &Loaded) {

@@ -152,6 +152,25 @@ impl SentinelConf {
     /// # Errors
     /// The first line, in the order of the passes, that redis-sentinel would refuse.
     pub fn parse(text: &[u8]) -> Result<SentinelConf, ConfError> {
+        SentinelConf::read(text, &mut Err)
+    }
+
+    /// Everything that is wrong with the text of a file, in the order of the passes.
+    pub fn check(text: &[u8]) -> Vec<ConfError> {
+        let mut errors = Vec::new();
+        let read = SentinelConf::read(text, &mut |error| {
+            errors.push(error);
+            Ok(())
+        });
+        debug_assert!(read.is_ok());
+        errors
+    }
+
+    /// Reads a text; `wrong` decides whether reading goes on after an error.
+    fn read(
+        text: &[u8],
+        wrong: &mut dyn FnMut(ConfError) -> Result<(), ConfError>,
+    ) -> Result<SentinelConf, ConfError> {
         let mut conf = SentinelConf {
             lines: Vec::new(),
             globals: Globals { deny_scripts_reconfig: true, ..Globals::default() },
@@ -163,7 +182,7 @@ impl SentinelConf {
         let mut statements = Vec::new();
         for (index, raw) in text.split(|&b| b == b'\n').enumerate() {
             let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
-            conf.read_line(index + 1, raw, &mut statements)?;
+            conf.read_line(index + 1, raw, &mut statements).or_else(&mut *wrong)?;
         }
         // The text ends with a line end, not with an empty line.
         if conf.lines.last().is_some_and(|line| line.text.is_empty()) {
@@ -176,7 +195,7 @@ impl SentinelConf {
                     Pass::Monitor => conf.monitor(&statement.args),
                     Pass::Masters => conf.of_master(statement),
                 };
-                outcome.map_err(|message| statement.error(message))?;
+                outcome.map_err(|message| statement.error(message)).or_else(&mut *wrong)?;
             }
         }
         Ok(conf)

@@ -139,6 +139,11 @@ impl Link {
         })
     }
 
+    /// The bytes that come, for a mode that is sent more than replies.
+    pub fn reader(&mut self) -> &mut impl io::BufRead {
+        &mut self.reader
+    }
+
     /// Reads one reply or message.
     pub fn receive(&mut self) -> io::Result<Answer> {
         answer::read(&mut self.reader)

@@ -11,6 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub(crate) mod answer;
+mod follow;
+mod hints;
 mod keys;
 pub(crate) mod link;
 mod options;
@@ -79,6 +81,10 @@ prompt with history.
   --hotkeys          find the keys used most (maxmemory-policy *lfu)
   --stat             print a line about the server again and again
   --latency          measure the time of a PING; --latency-history: in ranges of 15 seconds (-i)
+  --latency-dist     show the times of many PINGs as a spectrum, a line each second
+  --lru-test KEYS    use the server as a cache of so many keys, a fifth of them often
+  --rdb FILE         fetch the data set as an RDB file; --functions-rdb: the functions alone
+  --replica          show the commands that the server sends to replicas
   --intrinsic-latency SECONDS
                      measure what this machine itself adds
   --help             print this text
@@ -201,6 +207,10 @@ fn run_mode(mode: &Mode, options: &mut Options) -> Result<Option<ExitCode>, Fail
         Mode::HotKeys => keys::hot(options)?,
         Mode::Stat => watch::stat(options)?,
         Mode::Latency | Mode::LatencyHistory => watch::latency(options)?,
+        Mode::LatencyDist => watch::latency_dist(options)?,
+        Mode::LruTest(keys) => watch::lru_test(options, *keys)?,
+        Mode::Rdb(path, functions_only) => follow::fetch(options, path, *functions_only)?,
+        Mode::Replica => follow::replica(options)?,
         Mode::Intrinsic(seconds) => watch::intrinsic(*seconds)?,
         Mode::Eval(path) => {
             options.command = eval_command(path, &options.command)?;

@@ -144,6 +144,14 @@ pub enum Mode {
     LatencyHistory,
     /// `--intrinsic-latency`, in seconds
     Intrinsic(u64),
+    /// `--latency-dist`
+    LatencyDist,
+    /// `--lru-test`, with so many keys
+    LruTest(u64),
+    /// `--rdb`, `--functions-rdb`: the file, and whether it is to hold functions alone
+    Rdb(OsString, bool),
+    /// `--replica`
+    Replica,
     /// `--eval`: the script's file
     Eval(OsString),
 }
@@ -219,6 +227,8 @@ fn flag(options: &mut Options, name: &str) -> bool {
         "--stat" => options.mode = Some(Mode::Stat),
         "--latency" => options.mode = Some(Mode::Latency),
         "--latency-history" => options.mode = Some(Mode::LatencyHistory),
+        "--latency-dist" => options.mode = Some(Mode::LatencyDist),
+        "--replica" | "--slave" => options.mode = Some(Mode::Replica),
         "--no-auth-warning" => options.no_auth_warning = true,
         "--tls" => options.tls = true,
         "--insecure" => options.tls_options.insecure = true,
@@ -259,6 +269,12 @@ fn with_value(options: &mut Options, name: &str, value: OsString) -> Result<(), 
             options.memkeys_samples = leading_number(&text);
         }
         "--pipe-timeout" => options.pipe_timeout = leading_number(&text),
+        "--rdb" | "--functions-rdb" => {
+            options.mode = Some(Mode::Rdb(value, name == "--functions-rdb"));
+        }
+        "--lru-test" => {
+            options.mode = Some(Mode::LruTest(leading_number(&text).max(0).unsigned_abs()));
+        }
         "--eval" => options.mode = Some(Mode::Eval(value)),
         "--intrinsic-latency" => {
             options.mode = Some(Mode::Intrinsic(leading_number(&text).max(0).unsigned_abs()));
@@ -289,9 +305,6 @@ fn refusal(name: &str) -> Option<String> {
     let why = match name {
         "--cluster" => "the cluster manager is not there yet",
         "--ldb" | "--ldb-sync-mode" => "the script debugger is not there",
-        "--rdb" | "--functions-rdb" => "fetching an RDB file is not there yet",
-        "--replica" | "--slave" => "following a master is not there yet",
-        "--latency-dist" | "--lru-test" => "this measurement is not there yet",
         _ => return None,
     };
     Some(format!("{name}: {why}."))

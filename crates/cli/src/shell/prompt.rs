@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rustyline::error::ReadlineError;
 
+use super::hints::Hints;
 use super::session::{Outcome, Session, emit};
 
 /// What a line asks for.
@@ -115,13 +116,22 @@ pub fn from_stdin(session: &mut Session) -> io::Result<()> {
 
 /// Asks for lines at a terminal until `quit`, Ctrl-C or Ctrl-D.
 pub fn interactive(session: &mut Session) -> io::Result<()> {
-    let mut editor = rustyline::DefaultEditor::new().map_err(io::Error::other)?;
+    let config =
+        rustyline::Config::builder().completion_type(rustyline::CompletionType::List).build();
+    let mut editor: rustyline::Editor<Hints, _> =
+        rustyline::Editor::with_history(config, rustyline::history::FileHistory::new())
+            .map_err(io::Error::other)?;
     let history = history_path();
     if let Some(path) = &history {
         // There is none at the first start.
         let _ = editor.load_history(path);
     }
     session.connect();
+    let mut hints = Hints::built_in(std::env::var_os("NO_COLOR").is_none());
+    if let Some(docs) = session.docs() {
+        hints.learn(&docs);
+    }
+    editor.set_helper(Some(hints));
     loop {
         let line = match editor.readline(&session.prompt()) {
             Ok(line) => line,

@@ -166,6 +166,21 @@ impl Session {
         }
     }
 
+    /// What the server says of its commands; nothing if it does not say.
+    pub fn docs(&mut self) -> Option<Answer> {
+        self.link.as_ref()?;
+        let answer = self.ask(&[b"COMMAND".to_vec(), b"DOCS".to_vec()]);
+        match answer {
+            Ok(answer) if !answer.is_error() => Some(answer),
+            Ok(_) => None,
+            Err(_) => {
+                // The next command makes a new one.
+                self.link = None;
+                None
+            }
+        }
+    }
+
     /// Runs one command and prints what it answers, at the node of the cluster that has the key if
     /// redirections are followed. The error is one of standard output.
     pub fn run(&mut self, words: &[Vec<u8>]) -> io::Result<Outcome> {

@@ -179,9 +179,186 @@ pub fn intrinsic(seconds: u64) -> Result<(), Failure> {
     Ok(emit(text.as_bytes())?)
 }
 
+/// Classes of `--latency-dist`: the longest time in microseconds, and the sign.
+const CLASSES: [(u64, char); 30] = [
+    (10, '.'),
+    (125, '-'),
+    (250, '*'),
+    (500, '#'),
+    (1_000, '1'),
+    (2_000, '2'),
+    (3_000, '3'),
+    (4_000, '4'),
+    (5_000, '5'),
+    (6_000, '6'),
+    (7_000, '7'),
+    (8_000, '8'),
+    (9_000, '9'),
+    (10_000, 'A'),
+    (20_000, 'B'),
+    (30_000, 'C'),
+    (40_000, 'D'),
+    (50_000, 'E'),
+    (100_000, 'F'),
+    (200_000, 'G'),
+    (300_000, 'H'),
+    (400_000, 'I'),
+    (500_000, 'J'),
+    (1_000_000, 'K'),
+    (2_000_000, 'L'),
+    (4_000_000, 'M'),
+    (8_000_000, 'N'),
+    (16_000_000, 'O'),
+    (30_000_000, 'P'),
+    (60_000_000, 'Q'),
+];
+/// The sign of all that took longer.
+const LONGEST: char = '?';
+/// Colours of a terminal with 256 of them, from nothing to everything.
+const SPECTRUM: [u8; 19] =
+    [0, 233, 234, 235, 237, 239, 241, 243, 245, 247, 144, 143, 142, 184, 226, 214, 208, 202, 196];
+/// The same in shades of grey.
+const GREY: [u8; 13] = [0, 233, 234, 235, 237, 239, 241, 243, 245, 247, 249, 251, 253];
+const LEGEND_EVERY: u32 = 20;
+
+/// `--latency-dist`: a line of coloured signs for each second, one sign for each class of times.
+pub fn latency_dist(options: &Options) -> Result<(), Failure> {
+    let length = interval(options, 1.0);
+    let palette: &[u8] = if std::env::var_os("NO_COLOR").is_some() { &GREY } else { &SPECTRUM };
+    let mut tool = Tool::connect(options)?;
+    let mut lines = 0_u32;
+    loop {
+        let mut counts = [0_u64; CLASSES.len() + 1];
+        let began = Instant::now();
+        while began.elapsed() < length {
+            let asked = Instant::now();
+            if let Answer::Error(text) = tool.ask(&[b"PING"])? {
+                return Err(Failure(format!("Error: {}", String::from_utf8_lossy(&text))));
+            }
+            let took = asked.elapsed().as_micros() as u64;
+            counts[CLASSES.iter().position(|(most, _)| took <= *most).unwrap_or(CLASSES.len())] +=
+                1;
+        }
+        if lines.is_multiple_of(LEGEND_EVERY) {
+            emit(legend(palette).as_bytes())?;
+        }
+        lines = lines.wrapping_add(1);
+        emit(spectrum_line(&counts, palette).as_bytes())?;
+    }
+}
+
+fn legend(palette: &[u8]) -> String {
+    let rule = "-".repeat(45);
+    let shades: String = palette.iter().map(|colour| format!("\x1b[48;5;{colour}m ")).collect();
+    format!(
+        "{rule}\n\
+         . - * #          .01 .125 .25 .5 milliseconds\n\
+         1,2,3,...,9      from 1 to 9     milliseconds\n\
+         A,B,C,D,E        10,20,30,40,50  milliseconds\n\
+         F,G,H,I,J        .1,.2,.3,.4,.5       seconds\n\
+         K,L,M,N,O,P,Q,?  1,2,4,8,16,30,60,>60 seconds\n\
+         From 0 to 100%: {shades}\x1b[0m\n{rule}\n"
+    )
+}
+
+fn spectrum_line(counts: &[u64], palette: &[u8]) -> String {
+    let total: u64 = counts.iter().sum();
+    let mut line = String::from("\x1b[38;5;0m");
+    let signs = CLASSES.iter().map(|(_, sign)| *sign).chain([LONGEST]);
+    for (sign, count) in signs.zip(counts) {
+        let share = *count as f64 / total.max(1) as f64;
+        // Whatever has happened at all is not black.
+        let shade = (share * (palette.len() - 1) as f64).ceil() as usize;
+        let colour = palette[shade.min(palette.len() - 1)];
+        line.push_str(&format!("\x1b[48;5;{colour}m{sign}"));
+    }
+    line + "\x1b[0m\n"
+}
+
+/// Requests of `--lru-test` that are sent together.
+const LRU_PIPELINE: u64 = 250;
+
+/// `--lru-test`: reads keys as a cache is read, a fifth of them in four of five reads, sets those
+/// that are not there, and tells each second how many were.
+pub fn lru_test(options: &Options, keys: u64) -> Result<(), Failure> {
+    let mut tool = Tool::connect(options)?;
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut rng = stdx::Prng::new(seed.map_or(1, |time| time.as_nanos() as u64));
+    loop {
+        let began = Instant::now();
+        let (mut hits, mut misses) = (0_u64, 0_u64);
+        while began.elapsed() < Duration::from_secs(1) {
+            let names: Vec<String> = (0..LRU_PIPELINE)
+                .map(|_| format!("lru:{}", often_the_first(&mut rng, keys)))
+                .collect();
+            names.iter().try_for_each(|name| tool.send(&[b"GET", name.as_bytes()]))?;
+            let mut absent = Vec::new();
+            for name in &names {
+                match tool.receive()? {
+                    Answer::Nil => absent.push(name),
+                    Answer::Error(text) => return Err(lru_failure(&text)),
+                    _ => hits += 1,
+                }
+            }
+            misses += absent.len() as u64;
+            absent.iter().try_for_each(|name| tool.send(&[b"SET", name.as_bytes(), b"val"]))?;
+            for _ in &absent {
+                if let Answer::Error(text) = tool.receive()? {
+                    return Err(lru_failure(&text));
+                }
+            }
+        }
+        let gets = hits + misses;
+        let percent = |part: u64| part as f64 * 100.0 / gets.max(1) as f64;
+        let line = format!(
+            "{gets} Gets/sec | Hits: {hits} ({:.2}%) | Misses: {misses} ({:.2}%)\n",
+            percent(hits),
+            percent(misses)
+        );
+        emit(line.as_bytes())?;
+    }
+}
+
+fn lru_failure(text: &[u8]) -> Failure {
+    Failure(format!("Error: {}", String::from_utf8_lossy(text)))
+}
+
+/// One of the first fifth of the numbers below `keys` in four of five cases, and so on among them.
+fn often_the_first(rng: &mut stdx::Prng, keys: u64) -> u64 {
+    let mut below = keys.max(1);
+    while below > 1 && rng.below(5) < 4 {
+        let first = (below / 5).max(1);
+        if rng.below(2) == 0 || first == below {
+            return rng.below(first);
+        }
+        below = first;
+    }
+    rng.below(below)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spectrum() {
+        let mut counts = [0; CLASSES.len() + 1];
+        (counts[1], counts[30]) = (99, 1);
+        let line = spectrum_line(&counts, &SPECTRUM);
+        assert!(line.contains("\x1b[48;5;0m.\x1b[48;5;196m-\x1b[48;5;0m*"), "{line:?}");
+        assert!(line.ends_with("\x1b[48;5;233m?\x1b[0m\n"), "{line:?}");
+        assert!(CLASSES.is_sorted());
+        assert_eq!(spectrum_line(&[0; 31], &GREY).matches(";0m").count(), 32);
+    }
+
+    #[test]
+    fn most_reads_are_of_few_keys() {
+        let mut rng = stdx::Prng::new(7);
+        let first = (0..10_000).filter(|_| often_the_first(&mut rng, 1000) < 200).count();
+        assert!((7500..9500).contains(&first), "{first}");
+        assert!((0..100).all(|_| often_the_first(&mut rng, 1) == 0));
+        assert_eq!(often_the_first(&mut rng, 0), 0);
+    }
 
     #[test]
     fn info_is_read() {

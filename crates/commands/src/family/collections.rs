@@ -6,7 +6,7 @@
 use crate::args::{int_between_or, timeout};
 use crate::{Block, CommandError, CommandResult, Ctx, Effect};
 use keyspace::EventClass;
-use resp::Args;
+use resp::{Args, Reply};
 use stdx::{Prng, UnixMs};
 use structures::Value;
 
@@ -97,9 +97,30 @@ pub fn window(len: usize, start: i64, end: i64) -> Option<(usize, usize)> {
     (start <= end && start < len).then(|| (start as usize, (end - start + 1) as usize))
 }
 
-/// More draws than this in one call are refused; their reply would not fit any memory. Redis
-/// would try.
-pub const DRAWS_MAX: u64 = 1 << 31;
+/// Longest reply of random draws with repetition. Whoever asks for more is refused: the key would be
+/// held, and the worker be busy, for seconds, and the reply might not fit any memory. Redis would try.
+pub const DRAWN_BYTES_MAX: usize = 256 << 20;
+/// Bytes of the shortest element in a reply.
+const ELEMENT_BYTES_MIN: usize = 6;
+
+/// Runs `draw`, which writes one element, so many times; refuses what makes too long a reply.
+pub fn draw_many(
+    reply: &mut Reply,
+    draws: u64,
+    mut draw: impl FnMut(&mut Reply),
+) -> Result<(), CommandError> {
+    if draws > (DRAWN_BYTES_MAX / ELEMENT_BYTES_MIN) as u64 {
+        return Err(CommandError::OUT_OF_RANGE);
+    }
+    let start = reply.len();
+    for _ in 0..draws {
+        draw(reply);
+        if reply.len() - start > DRAWN_BYTES_MAX {
+            return Err(CommandError::OUT_OF_RANGE);
+        }
+    }
+    Ok(())
+}
 
 /// Picks some of a known number of things in one walk over them; every choice is equally likely.
 pub struct Picker {

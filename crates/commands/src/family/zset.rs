@@ -57,7 +57,7 @@ pub const TABLE: &[&Command<DataFn>] = &[
 
 /// Head of an array of `len` members: flat with scores in RESP2, else an array of pairs.
 fn members_head(reply: &mut Reply, len: usize, with_scores: bool) {
-    reply.array(if with_scores && !reply.is_resp3() { len * 2 } else { len });
+    reply.array(if with_scores && !reply.is_resp3() { len.saturating_mul(2) } else { len });
 }
 
 /// A member below [`members_head`].

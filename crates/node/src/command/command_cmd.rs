@@ -2,6 +2,7 @@
 
 use crate::registry::registry;
 use crate::{After, CommandRef, NodeCtx, NodeFn};
+use cmdargs::Argument;
 use commands::{
     AclCategories, Begin, Command, CommandError, CommandSpec, Find, Flags, Group, KeyFlags,
     KeyList, KeySpec, exact_flags, keys_of,
@@ -382,12 +383,68 @@ fn doc(reply: &mut Reply, command: CommandRef) {
         simple_set(reply, &flags);
         pairs += 1;
     }
+    let arguments = cmdargs::of(spec.name);
+    if !arguments.is_empty() {
+        reply.text("arguments");
+        argument_list(reply, arguments);
+        pairs += 1;
+    }
     if !command.subcommands.is_empty() {
         reply.text("subcommands");
         docs(reply, &command.subcommands);
         pairs += 1;
     }
     reply.map_at(mark, pairs);
+}
+
+/// Source: redis 7.2 `server.c:addReplyCommandArgList`.
+fn argument_list(reply: &mut Reply, arguments: &[Argument]) {
+    reply.array(arguments.len());
+    for argument in arguments {
+        let mark = reply.mark();
+        let mut pairs = 0;
+        let mut text = |reply: &mut Reply, name: &str, value: &str| {
+            reply.text(name);
+            reply.text(value);
+            pairs += 1;
+        };
+        text(reply, "name", &argument.name);
+        text(reply, "type", &argument.kind);
+        let optional = [
+            ("token", &argument.token),
+            ("since", &argument.since),
+            ("deprecated_since", &argument.deprecated_since),
+        ];
+        if argument.arguments.is_empty() {
+            text(reply, "display_text", &argument.name);
+        }
+        for (name, value) in optional {
+            if let Some(value) = value {
+                text(reply, name, value);
+            }
+        }
+        if let Some(index) = argument.key_spec {
+            number(reply, "key_spec_index", index as i64);
+            pairs += 1;
+        }
+        let flags = [
+            (argument.optional, "optional"),
+            (argument.multiple, "multiple"),
+            (argument.multiple_token, "multiple_token"),
+        ];
+        let flags: Vec<&str> = flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+        if !flags.is_empty() {
+            reply.text("flags");
+            simple_set(reply, &flags);
+            pairs += 1;
+        }
+        if !argument.arguments.is_empty() {
+            reply.text("arguments");
+            argument_list(reply, &argument.arguments);
+            pairs += 1;
+        }
+        reply.map_at(mark, pairs);
+    }
 }
 
 const HELP: Command<NodeFn> = Command::new(

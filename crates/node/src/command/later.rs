@@ -26,6 +26,11 @@ pub(crate) fn error(args: &Args<'_>) -> Option<CommandError> {
     )))
 }
 
+/// True if this is the name of a whole command that will come: a file may rename it already.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    TABLES.iter().flat_map(|table| table.iter()).any(|later| later.as_bytes() == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

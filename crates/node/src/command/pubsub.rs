@@ -70,7 +70,7 @@ pub const SSUBSCRIBE: Command<NodeFn> = Command::new(
 
 fn subscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Result {
     for name in args.iter().skip(1) {
-        if cx.session.topics(topic).insert(name.to_vec()) {
+        if cx.session.add_topic(topic, name) {
             cx.node.pubsub.subscribe(topic, name, &cx.session.info);
         }
         let count = count(cx.session, topic);
@@ -151,7 +151,7 @@ fn unsubscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Resul
     };
     let mut left = Vec::with_capacity(names.len());
     for name in &names {
-        if cx.session.topics(topic).remove(name) {
+        if cx.session.remove_topic(topic, name) {
             cx.node.pubsub.unsubscribe(topic, name, cx.session.id());
         }
         left.push(count(cx.session, topic));
@@ -184,7 +184,7 @@ pub fn unsubscribe_all(node: &Node, session: &mut Session) {
         return session.publish_state();
     }
     for topic in [Topic::Channel, Topic::Pattern, Topic::Shard] {
-        for name in std::mem::take(session.topics(topic)) {
+        for name in session.take_topics(topic) {
             node.pubsub.unsubscribe(topic, &name, session.id());
         }
     }

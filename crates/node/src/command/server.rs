@@ -272,6 +272,7 @@ const CONFIG_RESETSTAT: Command<NodeFn> = Command::new(
         .doc("O(1)", "Sets the counters of INFO to zero."),
     |cx, _| {
         cx.node.stats.reset();
+        cx.node.client_memory.evicted.store(0, Ordering::Relaxed);
         cx.node.repl.master().reset_stats();
         cx.keys.each_stripe(keyspace::StripeData::reset_stats);
         cx.reply.ok();
@@ -351,5 +352,6 @@ impl Node {
             self.end_wait(&blocked, crate::block::EndWait::Gone);
         }
         self.clients.remove(session.id());
+        self.forget_client_memory(&session.info);
     }
 }

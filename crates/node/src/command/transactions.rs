@@ -1,9 +1,9 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH. EXEC itself runs in `exec`, where the locks are.
 
-use crate::session::{Multi, Watch};
+use crate::session::{Multi, NAME_BYTES, Watch};
 use crate::{After, Node, NodeCtx, NodeFn, Session};
 use commands::{Command, CommandError, CommandSpec, Flags, Group, KeyFlags, each};
-use keyspace::{Keys, WatchFlag};
+use keyspace::Keys;
 use resp::Args;
 use std::sync::Arc;
 
@@ -79,12 +79,9 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
     let db = cx.session.db;
-    let watch = cx
-        .session
-        .watch
-        .get_or_insert_with(|| Watch { flag: Arc::new(WatchFlag::default()), keys: Vec::new() });
+    let watch = cx.session.watch.get_or_insert_with(|| Watch::default());
     for key in args.iter().skip(1) {
-        if watch.keys.iter().any(|(d, k, _)| *d == db && k == key) {
+        if watch.keys.get(&db).is_some_and(|keys| keys.contains_key(key)) {
             continue;
         }
         let stripe = cx.keys.space().stripe_of(key);
@@ -97,7 +94,8 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             .and_then(structures::Entry::stamp)
             .is_some_and(|at| at <= now);
         data.watch(db, key, &watch.flag);
-        watch.keys.push((db, key.to_vec(), expired));
+        watch.keys.entry(db).or_default().insert(key.to_vec(), expired);
+        watch.bytes += key.len() + NAME_BYTES;
     }
     cx.session.publish_state();
     cx.reply.ok();
@@ -114,6 +112,7 @@ pub const UNWATCH: Command<NodeFn> = Command::new(
         // Inside EXEC the stripes are held, and the watch ends with the transaction anyway.
         if !cx.in_exec {
             unwatch(cx.node, cx.session);
+            cx.session.publish_state();
         }
         cx.reply.ok();
         Ok(After::Done)
@@ -129,9 +128,10 @@ pub fn end(node: &Node, session: &mut Session) {
 
 fn unwatch(node: &Node, session: &mut Session) {
     let Some(watch) = session.watch.take() else { return };
-    for (db, key, _) in &watch.keys {
+    let keys = watch.keys.iter().flat_map(|(db, keys)| keys.keys().map(move |key| (*db, key)));
+    for (db, key) in keys {
         node.forget(crate::script::Later::Unwatch {
-            db: *db,
+            db,
             key: Box::from(key.as_slice()),
             flag: Arc::clone(&watch.flag),
         });
@@ -146,7 +146,9 @@ pub(crate) fn watched_key_changed(session: &Session, keys: &mut Keys<'_>) -> boo
         return true;
     }
     let now = keys.options.now.0;
-    watch.keys.iter().any(|(db, key, was_expired)| {
+    let of_all = watch.keys.iter().flat_map(|(db, keys)| keys.iter().map(move |key| (db, key)));
+    let mut those = of_all.filter(|(_, (_, was_expired))| !**was_expired);
+    those.any(|(db, (key, _))| {
         let stripe = keys.space().stripe_of(key);
         let hash = structures::hash::hash_bytes(key);
         // A stripe outside the transaction is looked at alone, without keeping it.
@@ -157,7 +159,6 @@ pub(crate) fn watched_key_changed(session: &Session, keys: &mut Keys<'_>) -> boo
                 .is_some_and(|at| at <= now)
         };
         let mask = keys.held().mask();
-        let expired = if mask.has(stripe) { look(keys.held().stripe(stripe)) } else { false };
-        expired && !was_expired
+        mask.has(stripe) && look(keys.held().stripe(stripe))
     })
 }

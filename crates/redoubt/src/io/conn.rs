@@ -2,7 +2,7 @@
 
 use super::replica::ReplicaFeed;
 use super::stream::Stream;
-use node::{ClientKind, Session};
+use node::{ClientKind, Node, Session};
 use resp::{Decoder, OwnedArgs};
 use std::io::ErrorKind;
 
@@ -38,6 +38,10 @@ pub struct Conn {
     pub unsent: bool,
     /// It runs scripts, which stop its batches: requests are cut one by one.
     pub runs_scripts: bool,
+    /// Bytes of the arguments of the command that waits.
+    pub argv_bytes: usize,
+    /// The size class in which its memory was accounted last.
+    pub class: u32,
     /// Since when the output is above the soft limit, monotonic ms.
     pub over_soft_since: Option<u64>,
 }
@@ -84,6 +88,8 @@ impl Conn {
             more_to_read: false,
             unsent: false,
             runs_scripts: false,
+            argv_bytes: 0,
+            class: 0,
             over_soft_since: None,
         }
     }
@@ -91,6 +97,28 @@ impl Conn {
     /// Bytes that wait to be sent.
     pub fn pending_output(&self) -> usize {
         self.output.len() - self.output_start + self.stream.unsent()
+    }
+
+    /// Takes note of the connection's memory if it has moved to another size class. True if all
+    /// connections together may be too large now.
+    #[inline]
+    pub fn account(&mut self, node: &Node) -> bool {
+        let held = self.session.held_bytes + self.argv_bytes;
+        let class = node::size_class(self.input.capacity() + self.output.capacity() + held);
+        class != self.class && self.account_anew(node, class)
+    }
+
+    #[cold]
+    fn account_anew(&mut self, node: &Node, class: u32) -> bool {
+        self.class = class;
+        self.account_now(node)
+    }
+
+    /// Takes note of the connection's memory as it is. True as [`Conn::account`].
+    pub fn account_now(&self, node: &Node) -> bool {
+        let [input, output, argv] =
+            [self.input.capacity(), self.output.capacity(), self.argv_bytes].map(|n| n as u64);
+        node.account_client(&self.session.info, input, output, argv)
     }
 
     /// True while no request may be run.

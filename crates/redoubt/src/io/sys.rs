@@ -79,6 +79,58 @@ pub fn raise_open_files(wanted: u64) -> u64 {
     }
 }
 
+/// The signal of `abort`.
+pub const SIGABRT: i32 = libc::SIGABRT;
+/// What [`on_crash_signals`] runs.
+static CRASH_REPORT: std::sync::OnceLock<fn(i32, usize)> = std::sync::OnceLock::new();
+/// Seconds after which a report that got stuck is given up, and the process with it.
+const REPORT_SECS: u32 = 5;
+
+/// Runs `report` with the signal and the address when the processor or `abort` ends this process;
+/// then the signal takes its usual course.
+pub fn on_crash_signals(report: fn(i32, usize)) {
+    if CRASH_REPORT.set(report).is_err() {
+        return;
+    }
+    // SAFETY: `sigaction` is plain data; all zeroes is a valid value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = handle_crash;
+    action.sa_sigaction = handler as usize;
+    // The usual course is back before the handler runs, so a second signal ends the process.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_NODEFER | libc::SA_ONSTACK;
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT] {
+        // SAFETY: `action` is whole, and its handler has the form that SA_SIGINFO promises.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    }
+}
+
+extern "C" fn handle_crash(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: alarm has no memory effects. Its signal ends a process that has no handler for it.
+    unsafe { libc::alarm(REPORT_SECS) };
+    // SAFETY: the kernel gives a handler of this form a whole `siginfo_t`.
+    let address = if info.is_null() { 0 } else { unsafe { (*info).si_addr() as usize } };
+    if let Some(report) = CRASH_REPORT.get() {
+        report(signal, address);
+    }
+    // SAFETY: raise may be called in a handler; the signal's usual course is to end the process.
+    unsafe { libc::raise(signal) };
+}
+
+/// Gives the calling thread a stack for signal handlers that a report fits on. It is never freed.
+pub fn large_signal_stack() {
+    const BYTES: usize = 256 * 1024;
+    let stack = Vec::<u8>::with_capacity(BYTES).leak().as_mut_ptr();
+    let stack = libc::stack_t { ss_sp: stack.cast(), ss_flags: 0, ss_size: BYTES };
+    // SAFETY: the memory is this thread's for ever, and nothing else uses it.
+    unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) };
+}
+
+/// Ends the calling thread as a wild pointer would.
+pub fn segfault() {
+    // SAFETY: raise has no memory effects.
+    unsafe { libc::raise(libc::SIGSEGV) };
+}
+
 /// Goes into the background: the parent process ends here. Call it before any thread exists.
 pub fn daemonize() -> std::io::Result<()> {
     // SAFETY: no other thread exists yet, so the child may go on as if nothing had happened.

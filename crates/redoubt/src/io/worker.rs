@@ -41,6 +41,8 @@ const READ_BYTES: usize = 64 * 1024;
 const REPLY_FLUSH_BYTES: usize = 256 * 1024;
 /// Messages to one connection that are put together before they are sent, bytes.
 const QUEUE_BYTES: usize = 256 * 1024;
+/// Time in which the most bytes that waited to be sent are remembered, ms.
+const PEAK_MS: u64 = 5000;
 /// Time between two rounds of housekeeping, ms.
 const HOUSEKEEPING_MS: u64 = 100;
 
@@ -190,6 +192,8 @@ impl EventLoop {
     /// Runs until the process ends.
     pub fn run(mut self) {
         sys::ask_for_short_slices();
+        sys::large_signal_stack();
+        crate::crash::this_is_worker(self.worker.index);
         let mut events = Events::with_capacity(1024);
         loop {
             let timeout = self.timeout();
@@ -388,6 +392,9 @@ impl EventLoop {
             conn.closing = true;
         }
         let at = self.conns.insert(conn);
+        if self.conns[at].account_now(&node) {
+            node.evict_clients();
+        }
         self.by_client.insert(id, at);
         let registered = self.conns[at].stream.register(self.poll.registry(), Token(at));
         if registered.is_err() {
@@ -439,6 +446,7 @@ impl EventLoop {
         if conn.pending_output() > 0 {
             let flushed = conn.flush();
             conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+            conn.account(&self.shared.node);
             match flushed {
                 Flush::Broken => return self.close(at),
                 Flush::Done if conn.closing => return self.close(at),
@@ -659,6 +667,11 @@ impl EventLoop {
             return;
         }
         self.queue(at, bytes);
+        if let Some(conn) = self.conns.get_mut(at)
+            && conn.account(&self.shared.node)
+        {
+            self.shared.node.evict_clients();
+        }
     }
 
     fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: u64) {
@@ -728,8 +741,13 @@ impl EventLoop {
         let idle_ms = u64::from(settings.config.timeout) * 1000;
         let mut close = Vec::new();
         let mut resume = false;
+        let forget_peaks = self.next_housekeeping / PEAK_MS != now.mono().0 / PEAK_MS;
         for (at, conn) in &mut self.conns {
             let info = &conn.session.info;
+            if forget_peaks {
+                info.output_peak.store(0, Ordering::Relaxed);
+            }
+            conn.account_now(&self.shared.node);
             if info.killed.load(Ordering::Relaxed)
                 || conn.over_limit(&settings.config, now.mono().0)
             {
@@ -754,6 +772,9 @@ impl EventLoop {
             resume |= conn.held.is_some();
         }
         close.into_iter().for_each(|at| self.close(at));
+        if self.shared.node.clients_are_too_much() {
+            self.shared.node.evict_clients();
+        }
         self.balance();
         if resume {
             self.resume();

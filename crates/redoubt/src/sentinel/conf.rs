@@ -5,7 +5,7 @@ use super::{Refusal, note};
 use crate::container;
 use crate::program::Composed;
 use crate::server::config_file::{self, ConfigFile};
-use config::{Config, Loaded};
+use config::{Config, LoadError, Loaded};
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use sentinel::SentinelConf;
@@ -232,15 +232,21 @@ fn lacks_interpreter(path: &Path) -> Option<String> {
     (!found).then(|| program.to_string())
 }
 
-/// What can't work yet must not seem to.
-pub fn refuse_unsupported(loaded: &Loaded) -> Result<(), Refusal> {
-    if let Some(line) = loaded.renames.first() {
-        return Err(refusal(&format!(
-            "`rename-command` is not supported yet, line '{}'",
-            line.text.to_str()
-        )));
-    }
-    Ok(())
+/// Everything that is wrong with the `sentinel` lines of a text, with those of included files
+/// behind them.
+pub fn check_lines(text: &[u8], loaded: &Loaded) -> Vec<LoadError> {
+    let mut text = text.to_vec();
+    let own: Vec<_> = text.split(|&b| b == b'\n').filter_map(words_of_sentinel_line).collect();
+    let others = loaded.sentinel.iter().filter(|line| !own.contains(&comparable(&line.words)));
+    let others: Vec<u8> = others.flat_map(|line| line_of(&line.words)).collect();
+    text.push(b'\n');
+    text.extend(others);
+    let wrong = SentinelConf::check(&text).into_iter().map(|error| LoadError::Line {
+        number: error.line,
+        line: error.text.as_str().into(),
+        reason: error.message,
+    });
+    wrong.collect()
 }
 
 fn refusal(why: &str) -> Refusal {

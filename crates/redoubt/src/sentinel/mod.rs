@@ -22,6 +22,7 @@ use crate::server::config_file::ConfigFile;
 use crate::server::host::{ProcessHost, Tools, notify_supervisor};
 use crate::server::{random_hex, random_replid, random_seed, server_spawn};
 use brain::Brain;
+pub use conf::check_lines;
 use config::{Config, Loaded};
 use driver::{Driver, News};
 use host::{Ending, SentinelHost};
@@ -70,12 +71,12 @@ impl From<String> for Refusal {
 fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     let started = Instant::now();
     let source = conf::source(&loaded, &file)?;
-    conf::refuse_unsupported(&loaded)?;
     let conf = conf::read(&source).map_err(Refusal::Print)?;
     conf::check_scripts(&conf).map_err(Refusal::Print)?;
     conf::drop_data_directives(&mut loaded);
     let mut config = loaded.config;
     crate::server::greet(&file);
+    crate::server::note_directives(&config);
     crate::server::announce_mode(&config, "sentinel");
     crate::server::raise_limits(&mut config);
 
@@ -107,12 +108,12 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
         sleep_until_us: AtomicU64::new(0),
     });
     tools.attach(&shared);
+    crate::crash::install(&node, started);
 
     shared.tls.configure_at_start(&config)?;
     let listeners = listen::all(&config)?;
 
     crate::log::write_in_background()?;
-    flush_on_panic();
     crate::io::sys::keep_descriptors_private();
     let (news_sender, news) = channel::<News>();
     let machine = sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
@@ -173,15 +174,6 @@ fn machine_options(config: &Config) -> Options {
             .map(|pass| String::from_utf8_lossy(pass).into_owned()),
         script_is_executable: conf::is_executable,
     }
-}
-
-/// What was said before a panic is what explains it.
-fn flush_on_panic() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        crate::log::flush();
-        usual(info);
-    }));
 }
 
 /// Says in the log what was left out of the file's directives.

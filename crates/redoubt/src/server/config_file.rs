@@ -1,7 +1,7 @@
 //! The configuration file on disk: reading it with its includes, replacing it.
 
 use crate::program::Composed;
-use config::{Config, Included, LoadError, Loaded, Loader};
+use config::{Config, Included, LoadError, Loaded, Loader, Problem};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -36,9 +36,25 @@ impl ConfigFile {
 
 /// Loads a whole configuration text.
 pub fn load(text: &[u8], sentinel: bool) -> Result<Loaded, LoadError> {
-    let mut loader = Loader::new(sentinel);
+    let mut loader = loader(sentinel);
     loader.load(text, &mut include)?;
     loader.finish()
+}
+
+/// What can be loaded of a configuration text, and everything that is wrong with it.
+pub fn check(text: &[u8], sentinel: bool) -> (Loaded, Vec<Problem>) {
+    let mut loader = loader(sentinel).collecting();
+    if let Err(error) = loader.load(text, &mut include) {
+        unreachable!("a collecting loader goes on: {error}");
+    }
+    loader.check()
+}
+
+fn loader(sentinel: bool) -> Loader {
+    Loader::new(sentinel).with_commands(match sentinel {
+        true => |name| node::is_command(name, true),
+        false => |name| node::is_command(name, false),
+    })
 }
 
 /// Files that an `include` names: a path, or a pattern. No match of a pattern is no error.

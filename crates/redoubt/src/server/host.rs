@@ -302,12 +302,9 @@ impl Host for ProcessHost {
     fn crash(&self, how: &str) {
         crate::log::write(WARNING, &format!("DEBUG {how}: the process ends on request"));
         match how {
-            "segfault" => {
-                let _ = rustix::process::kill_process(
-                    rustix::process::getpid(),
-                    rustix::process::Signal::SEGV,
-                );
-            }
+            "segfault" => sys::segfault(),
+            "panic" => panic!("DEBUG PANIC called at Unix time {}", self.now().unix().secs()),
+            "assert" => assert!(how.is_empty(), "DEBUG ASSERT called"),
             "restart" | "crash-and-recover" => std::process::exit(0),
             _ => std::process::abort(),
         }

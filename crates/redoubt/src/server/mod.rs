@@ -110,6 +110,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         sleep_until_us: AtomicU64::new(0),
     });
     tools.attach(&shared);
+    crate::crash::install(&node, started);
 
     shared.tls.configure_at_start(&config)?;
     let listeners = listen::all(&config)?;
@@ -162,28 +163,39 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     Ok(())
 }
 
-/// What can't work yet must not seem to.
+/// What can't work yet must not seem to: each reason, with the directive that it is about.
+pub fn unsupported(config: &Config) -> Vec<(&'static str, &'static str)> {
+    let wrong = [
+        (
+            config.appendonly,
+            "appendonly",
+            "`appendonly yes` is not supported yet; take it out and use `save` points.",
+        ),
+        (config.cluster_enabled, "cluster-enabled", "`cluster-enabled yes` is not supported yet."),
+    ];
+    wrong.into_iter().filter(|(asked, ..)| *asked).map(|(_, name, why)| (name, why)).collect()
+}
+
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
-    let config = &loaded.config;
-    if let Some(line) = loaded.renames.first() {
-        return Err(format!(
-            "Fatal error: `rename-command` is not supported yet (line {}); a command that you meant to hide would stay.",
-            line.number
-        ));
+    if let Some((_, why)) = unsupported(&loaded.config).first() {
+        return Err(format!("Fatal error: {why}"));
     }
-    if config.appendonly {
-        return Err("Fatal error: `appendonly yes` is not supported yet; take it out and use `save` points.".into());
-    }
-    if config.cluster_enabled {
-        return Err("Fatal error: `cluster-enabled yes` is not supported yet.".into());
-    }
-    for row in config.without_effect() {
-        crate::log::write(
-            NOTICE,
-            &format!("The directive '{}' is accepted but has no effect.", row.name),
-        );
-    }
+    note_directives(&loaded.config);
     Ok(())
+}
+
+/// Says which directives are not what they are in Redis.
+pub fn note_directives(config: &Config) {
+    let idle: Vec<&str> = config.without_effect().iter().map(|row| row.name).collect();
+    if !idle.is_empty() {
+        let idle = idle.join(", ");
+        let text = format!("These directives are accepted but have no effect here: {idle}");
+        crate::log::write(NOTICE, &text);
+    }
+    if config.threads == 0 && config.io_threads > 1 {
+        let text = format!("io-threads {} is taken for threads {0}", config.io_threads);
+        crate::log::write(NOTICE, &text);
+    }
 }
 
 /// The first lines of the log.

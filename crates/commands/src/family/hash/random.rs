@@ -1,16 +1,13 @@
 //! HRANDFIELD.
 
 use crate::args::int_between;
+use crate::family::collections::draw_many;
 use crate::family::common::*;
 use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use resp::{Args, Reply};
 use std::collections::BTreeSet;
 use stdx::Prng;
 use structures::{Elem, Hash};
-
-/// More draws than this in one call are refused; their reply would not fit any memory. Redis
-/// would try.
-const DRAWS_MAX: u64 = 1 << 31;
 
 /// HRANDFIELD key [count [WITHVALUES]]
 pub const HRANDFIELD: Command<DataFn> = Command::new(
@@ -48,22 +45,20 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     };
     if count < 0 {
         let draws = count.unsigned_abs();
-        if draws > DRAWS_MAX {
-            return Err(CommandError::OUT_OF_RANGE);
-        }
-        head(ctx.reply, draws as usize, with_values);
+        head(ctx.reply, usize::try_from(draws).unwrap_or(usize::MAX), with_values);
         // Draws among few that are not due would be lost on the others.
         let few: Vec<_> = if mostly_due(hash, now) { hash.iter_at(now).collect() } else { vec![] };
-        for _ in 0..draws {
+        let rng = &mut *ctx.rng;
+        draw_many(ctx.reply, draws, |reply| {
             let drawn = if few.is_empty() {
-                hash.random_at(now, ctx.rng)
+                hash.random_at(now, rng)
             } else {
-                Some(few[ctx.rng.below(few.len() as u64) as usize])
+                Some(few[rng.below(few.len() as u64) as usize])
             };
             if let Some(pair) = drawn {
-                item(ctx.reply, pair, with_values);
+                item(reply, pair, with_values);
             }
-        }
+        })?;
         return Ok(Effect::None);
     }
     let wanted = (count as usize).min(hash.len_at(now));
@@ -74,7 +69,8 @@ fn hrandfield(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
 }
 
 fn head(reply: &mut Reply, count: usize, with_values: bool) {
-    reply.array(if with_values && !reply.is_resp3() { count * 2 } else { count });
+    let doubled = with_values && !reply.is_resp3();
+    reply.array(if doubled { count.saturating_mul(2) } else { count });
 }
 
 fn item(reply: &mut Reply, (field, value): (Elem<'_>, Elem<'_>), with_values: bool) {

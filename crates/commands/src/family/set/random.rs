@@ -1,7 +1,7 @@
 //! Random members of a set: SPOP takes them, SRANDMEMBER looks at them.
 
 use crate::args::{int_between, not_negative};
-use crate::family::collections::{DRAWS_MAX, Picker};
+use crate::family::collections::{Picker, draw_many};
 use crate::family::common::*;
 use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use keyspace::EventClass;
@@ -165,13 +165,9 @@ fn srandmember(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Ok(Effect::None);
     }
     let draws = count.unsigned_abs();
-    if draws > DRAWS_MAX {
-        return Err(CommandError::OUT_OF_RANGE);
-    }
-    ctx.reply.array(draws as usize);
-    for _ in 0..draws {
-        bulk_elem_or_null(ctx.reply, set.random(ctx.rng));
-    }
+    ctx.reply.array(usize::try_from(draws).unwrap_or(usize::MAX));
+    let rng = &mut *ctx.rng;
+    draw_many(ctx.reply, draws, |reply| bulk_elem_or_null(reply, set.random(rng)))?;
     Ok(Effect::None)
 }
 

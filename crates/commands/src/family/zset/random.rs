@@ -2,7 +2,7 @@
 
 use super::{member_item, members_head};
 use crate::args::int_between;
-use crate::family::collections::{DRAWS_MAX, Picker};
+use crate::family::collections::{Picker, draw_many};
 use crate::family::common::*;
 use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use resp::Args;
@@ -51,15 +51,13 @@ fn zrandmember(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
         return Ok(Effect::None);
     }
     let draws = count.unsigned_abs();
-    if draws > DRAWS_MAX {
-        return Err(CommandError::OUT_OF_RANGE);
-    }
-    members_head(reply, draws as usize, with_scores);
-    for _ in 0..draws {
-        if let Some((member, score)) = zset.random(ctx.rng) {
+    members_head(reply, usize::try_from(draws).unwrap_or(usize::MAX), with_scores);
+    let rng = &mut *ctx.rng;
+    draw_many(reply, draws, |reply| {
+        if let Some((member, score)) = zset.random(rng) {
             member_item(reply, member, score, with_scores);
         }
-    }
+    })?;
     Ok(Effect::None)
 }
 

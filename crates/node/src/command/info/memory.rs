@@ -4,9 +4,6 @@ use super::{KeyspaceWalk, Writer};
 use crate::{ClientKind, NodeCtx, ProcessFacts};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Bytes of a connection beside its buffers.
-const CLIENT_BYTES: u64 = 512;
-
 /// The figures at one moment, in bytes.
 pub(crate) struct MemoryReport {
     pub(crate) facts: ProcessFacts,
@@ -43,7 +40,7 @@ impl MemoryReport {
         let mut replicas = 0;
         let mut clients_normal = 0;
         for client in cx.node.clients.all() {
-            let bytes = CLIENT_BYTES + client.qbuf.load(Relaxed) + client.omem.load(Relaxed);
+            let bytes = client.memory();
             match client.kind() {
                 ClientKind::Replica => replicas += bytes,
                 _ => clients_normal += bytes,

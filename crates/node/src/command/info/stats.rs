@@ -47,7 +47,7 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
     w.field("expired_stale_perc", "0.00");
     w.zeroes(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
     w.field("evicted_keys", keyspace.evicted);
-    w.zeroes(&["evicted_clients"]);
+    w.field("evicted_clients", w.cx.node.client_memory.evicted.load(Relaxed));
     let (exceeded, present) = w.cx.node.eviction.exceeded_ms(w.cx.worker.now.mono_us);
     w.fields(&[
         ("total_eviction_exceeded_time", exceeded),

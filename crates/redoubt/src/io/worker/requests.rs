@@ -220,7 +220,9 @@ impl EventLoop {
         let EventLoop { shared, worker, conns, reply_buffer, scripts_due, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return (bytes.len(), true) };
         conn.input_start = 0;
+        conn.argv_bytes = 0;
         conn.in_round = false;
+        worker.stats.serving.store(conn.session.id(), Ordering::Relaxed);
         let mut reply = Reply::with_buffer(std::mem::take(reply_buffer), conn.session.protocol);
         let (used, mut alive) = run_batches(&shared.node, worker, conn, ahead, bytes, &mut reply);
         let used = if alive && !conn.closing { used } else { bytes.len() };
@@ -236,6 +238,9 @@ impl EventLoop {
             alive = send(worker, conn, &reply);
         }
         conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+        if conn.account(&shared.node) {
+            shared.node.evict_clients();
+        }
         if conn.closing && conn.pending_output() == 0 {
             alive = false;
         }
@@ -333,15 +338,26 @@ fn run_batch(
             return (index + 1, false);
         }
         match node.handle_prepared(worker, &mut conn.session, *prepared, &args, reply) {
-            Next::Continue | Next::Blocked => {}
-            Next::Held => conn.held = Some(args.to_owned_args()),
-            Next::Script => conn.script = Script::Due(args.to_owned_args()),
+            Next::Continue => {}
+            Next::Blocked => conn.argv_bytes = bytes_of(&args),
+            Next::Held => {
+                conn.argv_bytes = bytes_of(&args);
+                conn.held = Some(args.to_owned_args());
+            }
+            Next::Script => {
+                conn.argv_bytes = bytes_of(&args);
+                conn.script = Script::Due(args.to_owned_args());
+            }
             Next::Close => conn.closing = true,
         }
         if reply.len() >= REPLY_FLUSH_BYTES {
             let alive = send(worker, conn, reply);
             reply.buffer_mut().clear();
-            if !alive {
+            conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+            if conn.account(node) {
+                node.evict_clients();
+            }
+            if !alive || conn.session.info.killed.load(Ordering::Relaxed) {
                 return (index + 1, false);
             }
         }
@@ -389,11 +405,16 @@ fn read_into(conn: &mut Conn) -> (std::io::Result<usize>, usize) {
     let have = conn.input.len();
     // A request that is arriving in many pieces doubles its buffer, so that copying stays linear.
     let room = have.clamp(READ_BYTES, 16 << 20);
+    conn.input.reserve_exact(room);
     conn.input.resize(have + room, 0);
     let result = conn.stream.read(&mut conn.input[have..]);
     let read = *result.as_ref().unwrap_or(&0);
     conn.input.truncate(have + read);
     (result, room)
+}
+
+fn bytes_of(args: &Args<'_>) -> usize {
+    args.iter().map(<[u8]>::len).sum()
 }
 
 fn is_http(args: &Args<'_>) -> bool {

@@ -77,6 +77,11 @@ impl EventLoop {
             self.queue(at, reply.bytes());
         }
         let Some(conn) = self.conns.get_mut(at) else { return };
+        conn.argv_bytes = 0;
+        if conn.account(&self.shared.node) {
+            self.shared.node.evict_clients();
+        }
+        let Some(conn) = self.conns.get_mut(at) else { return };
         if conn.closing && conn.pending_output() == 0 {
             return self.close(at);
         }
