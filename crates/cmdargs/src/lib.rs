@@ -162,11 +162,17 @@ mod tests {
             assert!(kinds.contains(&argument.kind.as_str()), "{argument:?}");
             let of_others = matches!(argument.kind.as_str(), "oneof" | "block");
             assert_eq!(of_others, !argument.arguments.is_empty(), "{argument:?}");
-            assert!(argument.kind != "pure-token" || argument.token.is_some(), "{argument:?}");
             argument.arguments.iter().for_each(|inner| check(inner, kinds));
+        }
+        fn has_tokens(argument: &Argument) -> bool {
+            (argument.kind != "pure-token" || argument.token.is_some())
+                && argument.arguments.iter().all(has_tokens)
         }
         for name in commands() {
             of(name).iter().for_each(|argument| check(argument, &kinds));
+            // redis-server 7.0.15 names no tokens there either.
+            let without = name == "sentinel|simulate-failure";
+            assert!(without || of(name).iter().all(has_tokens), "{name}");
         }
         assert_eq!(include_str!("table.txt").lines().filter(|l| !l.contains('\t')).count(), 0);
     }

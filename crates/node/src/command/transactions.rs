@@ -79,7 +79,7 @@ fn watch(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Err(CommandError::new("ERR WATCH inside MULTI is not allowed"));
     }
     let db = cx.session.db;
-    let watch = cx.session.watch.get_or_insert_with(|| Watch::default());
+    let watch = cx.session.watch.get_or_insert_with(Watch::default);
     for key in args.iter().skip(1) {
         if watch.keys.get(&db).is_some_and(|keys| keys.contains_key(key)) {
             continue;

@@ -196,10 +196,18 @@ fn docs() {
         let Value::Map(doc) = &some[index].1 else { panic!("a map") };
         doc.iter().map(|(name, _)| show(name)).collect()
     };
-    let deprecated =
-        ["summary", "since", "group", "complexity", "doc_flags", "deprecated_since", "replaced_by"];
+    let deprecated = [
+        "summary",
+        "since",
+        "group",
+        "complexity",
+        "doc_flags",
+        "deprecated_since",
+        "replaced_by",
+        "arguments",
+    ];
     assert_eq!(fields(0), deprecated);
-    assert_eq!(fields(1), ["summary", "since", "group", "complexity"]);
+    assert_eq!(fields(1), ["summary", "since", "group", "complexity", "arguments"]);
     assert_eq!(fields(2), ["summary", "since", "group", "complexity", "subcommands"]);
     assert_eq!(fields(3), ["summary", "since", "group", "complexity", "doc_flags"]);
     let text = kit.line("command docs slaveof");

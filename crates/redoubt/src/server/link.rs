@@ -29,7 +29,7 @@ const READ_TURN: usize = 4 << 20;
 
 /// What a helper thread brings back.
 enum Helped {
-    Connected(LinkId, std::io::Result<Connected>),
+    Connected(LinkId, std::io::Result<Box<Connected>>),
     Loaded(LinkId, Result<LoadReport, String>),
 }
 
@@ -272,7 +272,7 @@ impl LinkDriver {
                     true => Some(shared.tls.connect_and_wait(&mut tcp, &host, CONNECT_PATIENCE)?),
                     false => None,
                 };
-                Ok(Connected { tcp, channel })
+                Ok(Box::new(Connected { tcp, channel }))
             });
             // The driver lives as long as the process.
             let _ = helper.send(Helped::Connected(link, result));
@@ -288,7 +288,7 @@ impl LinkDriver {
                     if node.repl.link().link() != link {
                         continue;
                     }
-                    match result.and_then(|connected| self.adopt(link, connected)) {
+                    match result.and_then(|connected| self.adopt(link, *connected)) {
                         Ok(()) => {
                             node.repl.link().handle_input(now, ReplicaInput::Connected { link })
                         }
