@@ -289,9 +289,10 @@ def test_garbage_and_the_wrong_protocol(world, certs):
             pass
     # One that connects and says nothing is not kept for ever.
     silent = socket.create_connection(("127.0.0.1", node.tls_port), 120)
-    silent.settimeout(120)
     try:
-        assert silent.recv(100) == b""
+        # A farewell in TLS's words may come first.
+        while silent.recv(100):
+            pass
     except ConnectionError:
         pass
     assert held.ping() and node.alive()
@@ -453,8 +454,10 @@ def test_cli(world, certs, kinds):
         (at + trust + ["--cert", "/nonexistent", "--key", "/nonexistent", "ping"],
          "Could not negotiate a TLS connection: Invalid client certificate"),
         (at + trust + ["ping"], "Error: "),
-        (["-p", str(node.port), "--tls"] + trust + own + ["ping"], "Could not connect to Redis at"),
     ]
+    if kinds[1] != "redis":
+        # A plain port of redis-server keeps silent, and redis-cli would wait for ever.
+        failing.append((["-p", str(node.port), "--tls"] + trust + own + ["ping"], "Could not connect to Redis at"))
     for words, said in failing:
         done = tool(cli + words)
         assert done.returncode == 1 and said in done.stderr and done.stdout == "", (words, done)

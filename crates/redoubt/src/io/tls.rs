@@ -7,6 +7,7 @@ use crate::log::WARNING;
 use ::tls::{Channel, ClientAuth, ClientSettings, Files, ServerOptions, ServerSettings, Settings};
 use arc_swap::ArcSwapOption;
 use config::{Config, Text, TlsAuthClients};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -82,8 +83,8 @@ impl Tls {
         }
     }
 
-    /// Connects on a socket that may wait, and returns when both sides have proved themselves. For
-    /// helper threads.
+    /// Does the handshake on a socket that was just connected and returns when both sides have proved
+    /// themselves. For helper threads. The socket does not block from then on.
     pub fn connect_and_wait(
         &self,
         stream: &mut TcpStream,
@@ -91,23 +92,28 @@ impl Tls {
         patience: Duration,
     ) -> io::Result<Channel> {
         let mut channel = self.connect(host)?;
-        let began = Instant::now();
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        while channel.is_handshaking() {
+        let until = Instant::now() + patience;
+        stream.set_nonblocking(true)?;
+        loop {
             // Nothing in the clear is to come before the handshake is done.
             match channel.read(stream, &mut [0; 1]) {
                 Ok(0) => return Err(io::Error::other("the connection was closed")),
-                Err(error) if began.elapsed() < patience && is_nothing(&error) => {}
-                Err(error) if is_nothing(&error) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(error) if is_nothing(&error) => {}
                 Err(error) => return Err(io::Error::other(::tls::error_text(&error))),
                 // A server that talks before it is asked: not one of ours.
                 Ok(_) => return Err(io::Error::other("unexpected bytes")),
             }
+            if !channel.is_handshaking() {
+                return Ok(channel);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // A wait that fails ends early: then there is another one.
+            let mut fds = [PollFd::new(&*stream, PollFlags::IN)];
+            let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
         }
-        stream.set_read_timeout(None)?;
-        stream.set_write_timeout(None)?;
-        Ok(channel)
     }
 }
 
