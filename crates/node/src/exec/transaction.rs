@@ -34,6 +34,7 @@ impl Node {
             reply.error(text);
             return Next::Continue;
         }
+        worker.script = None;
         let replica = self.is_replica();
         let options = self.key_options(worker, session, from_master);
         let mask = self.transaction_mask(&multi);
