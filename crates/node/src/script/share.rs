@@ -11,7 +11,6 @@
 use super::Script;
 use super::host::ScriptHost;
 use crate::registry::{CommandRef, Run};
-use crate::stats::bump;
 use commands::{Flags, KeyFlags, keys_of};
 use resp::Args;
 use smallvec::SmallVec;
@@ -80,8 +79,10 @@ impl ScriptHost<'_, '_> {
         worker.stats.dirty.store(shared.dirty, Relaxed);
         for (index, calls, failed) in shared.calls {
             let stat = &worker.stats.commands[index];
-            bump(&stat.calls, calls.wrapping_neg());
-            bump(&stat.failed, failed.wrapping_neg());
+            // CONFIG RESETSTAT may have come in between.
+            for (counter, by) in [(&stat.calls, calls), (&stat.failed, failed)] {
+                counter.store(counter.load(Relaxed).saturating_sub(by), Relaxed);
+            }
         }
         for (code, count) in shared.errors {
             self.node.stats.uncount_error(&code, count);

@@ -331,7 +331,8 @@ fn scripts_beside_each_other_are_atomic() {
                     let n = prng.below(12).to_string();
                     let number = ["2", "1", "0", "1"][kind];
                     let mut argv = vec!["eval", &source, number];
-                    argv.extend([&[from.as_str(), &to][..], &[&from], &[], &[&from]][kind]);
+                    let declared: [&[&str]; 4] = [&[&from, &to], &[&from], &[], &[&from]];
+                    argv.extend(declared[kind]);
                     argv.extend([from.as_str(), &to, &n]);
                     assert_eq!(caller.run(&argv), ":1");
                 }
