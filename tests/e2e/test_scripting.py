@@ -1,5 +1,6 @@
 """Scripts and functions: what clients' scripts do, hostile ones, replication of effects, functions in files and syncs."""
 
+import random
 import threading
 
 import pytest
@@ -143,6 +144,86 @@ def test_hostile_scripts_leave_the_server_alive(world, script):
     with pytest.raises(Exception):
         node.cmd("EVAL", script, "0")
     assert node.cmd("EVAL", "return string.rep('x', 3)", "0") in (b"xxx", "xxx")
+
+
+MOVE = """
+local n = tonumber(ARGV[3])
+redis.call('HINCRBY', ARGV[1], 'sum', -n)
+pcall(function() redis.call('HINCRBY', ARGV[2], 'sum', n) end)
+redis.call('LPUSH', 'log:' .. ARGV[1], n)
+redis.call('LTRIM', 'log:' .. ARGV[1], 0, 5)
+return redis.call('HGET', ARGV[1], 'sum')
+"""
+ACCOUNTS = 20
+SUM = f"local s = 0 for i = 0, {ACCOUNTS - 1} do s = s + redis.call('HGET', 'acc:' .. i, 'sum') end return s"
+
+
+@pytest.mark.parametrize("replica_kind", [PRODUCT, "redis"])
+def test_scripts_beside_each_other_are_atomic(world, replica_kind):
+    """Transfers between accounts by scripts that declare all, some or none of their keys: every look sees the whole."""
+    threads = ["threads 3"] if PRODUCT == "redoubt" else []
+    master = world.server(PRODUCT, *threads)
+    replica = world.server(replica_kind, f"replicaof 127.0.0.1 {master.port}")
+    replica.wait_link_up()
+    client = master.client()
+    for n in range(ACCOUNTS):
+        client.hset(f"acc:{n}", "sum", 100)
+    failures = []
+
+    def work(seed):
+        try:
+            random_ = random.Random(seed)
+            own = master.client()
+            for step in range(250):
+                a, b = f"acc:{random_.randrange(ACCOUNTS)}", f"acc:{random_.randrange(ACCOUNTS)}"
+                keys = random_.choice([[a, b, f"log:{a}"], [a], []])
+                own.eval(MOVE + f"-- {len(keys)}", len(keys), *keys, a, b, random_.randrange(50))
+                if step % 10 == 0:
+                    everything = [f"acc:{n}" for n in range(ACCOUNTS)]
+                    assert own.eval(SUM, ACCOUNTS, *everything) == 100 * ACCOUNTS
+                    with own.pipeline(transaction=True) as pipe:
+                        pipe.eval(SUM, 0)
+                        pipe.eval(MOVE, 2, a, b, a, b, 1)
+                        pipe.eval(SUM, 0)
+                        sums = pipe.execute()
+                    assert sums[0] == sums[2] == 100 * ACCOUNTS
+                if step % 50 == 49:
+                    own.script_flush()
+        except Exception as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    [worker.start() for worker in workers]
+    master.cmd("BGSAVE")
+    [worker.join() for worker in workers]
+    assert not failures
+    assert client.eval(SUM, 0) == 100 * ACCOUNTS
+    same_data(master, replica)
+
+
+def test_a_late_script_makes_everybody_busy_whatever_keys_it_holds(world):
+    lines = ["lua-time-limit 50"] + (["threads 3"] if PRODUCT == "redoubt" else [])
+    node = world.server(PRODUCT, *lines)
+    node.cmd("SET", "k", "v")
+    loop = "redis.call('get', KEYS[1]) while true do pcall(redis.call, 'get', KEYS[1]) end"
+    boxes = [run_aside(node, "EVAL", loop, "1", f"key{n}") for n in range(3)]
+    wait_until(lambda: busy(node), "others hear BUSY")
+    for _ in range(6):
+        with pytest.raises(Exception, match="BUSY"):
+            node.cmd("GET", "k")
+
+    def all_ended():
+        # A script that became late after the others were told to end is told as well; on a Redis they come in turn.
+        if not all(boxes):
+            try:
+                node.cmd("SCRIPT", "KILL")
+            except Exception as error:
+                assert "NOTBUSY" in str(error) or "BUSY" in str(error)
+        return all(boxes)
+
+    wait_until(all_ended, "all scripts ended")
+    assert all("killed by user" in str(box[0]) or "BUSY" in str(box[0]) for box in boxes)
+    assert node.cmd("GET", "k") in (b"v", "v")
 
 
 PAIRS = [(PRODUCT, "redis"), ("redis", PRODUCT), (PRODUCT, PRODUCT)]

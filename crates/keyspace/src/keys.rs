@@ -4,6 +4,7 @@ use crate::access::MemoryPolicy;
 use crate::changes::{Change, Changes, EventClass, KeyEvent};
 use crate::db::{SetTtl, Stored};
 use crate::stripe::{Held, Keyspace, StripeData};
+use crate::undo::Undo;
 use stdx::UnixMs;
 use structures::hash::hash_bytes;
 use structures::{Entry, Hash, List, Set, StrRef, Stream, Value, ValueRef, Zset};
@@ -49,6 +50,8 @@ pub struct Keys<'a> {
     pub options: KeyOptions,
     /// What has changed so far.
     pub changes: Changes,
+    /// Old states, while changes may have to be taken back.
+    pub(crate) undo: Option<Box<Undo>>,
 }
 
 /// Values with more elements than this are freed elsewhere.
@@ -72,7 +75,7 @@ fn effort_to_free(entry: &Entry) -> usize {
 impl<'a> Keys<'a> {
     /// Looks at database `db` through held stripes.
     pub fn new(held: Held<'a>, db: usize, options: KeyOptions) -> Keys<'a> {
-        Keys { held, known: None, db, options, changes: Changes::default() }
+        Keys { held, known: None, db, options, changes: Changes::default(), undo: None }
     }
 
     /// Tells the hash of a key that the command will ask for by this very slice.
@@ -140,6 +143,10 @@ impl<'a> Keys<'a> {
                 self.changes.implied.push(Change::Expired { db, key: Box::from(key) });
                 self.wake(key);
                 self.notify(EventClass::EXPIRED, "expired", key);
+                let entry = match (entry, &mut self.undo) {
+                    (Some(entry), Some(undo)) => undo.keep_removed(db, hash, entry),
+                    (entry, _) => entry,
+                };
                 if let Some(entry) = entry {
                     self.discard(entry);
                 }
@@ -148,7 +155,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn discard(&mut self, entry: Entry) {
+    pub(crate) fn discard(&mut self, entry: Entry) {
         if effort_to_free(&entry) > TRASH_ELEMENTS {
             self.changes.trash.push(entry);
         }
@@ -304,6 +311,7 @@ impl<'a> Keys<'a> {
     /// The entry of a key, for a change of its value in place. The snapshot has the old state
     /// when this returns. Expiry time and key must not be changed through it.
     pub fn write(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.check_kept(key);
         let hash = self.in_time(key)?;
         let (options, db) = (self.options, self.db);
         let StripeData { dbs, pass, noise, .. } = self.held.of_key(hash, key);
@@ -374,6 +382,7 @@ impl<'a> Keys<'a> {
     /// Sets a string, whatever was there. Emits no event but `new`.
     #[inline]
     pub fn set_string(&mut self, key: &[u8], value: &[u8], ttl: SetTtl) {
+        self.check_kept(key);
         let in_time = self.in_time(key).is_some();
         let (options, db) = (self.options, self.db);
         let (hash, stripe) = self.locate(key);
@@ -414,6 +423,7 @@ impl<'a> Keys<'a> {
 
     /// Adds an entry whose key is not there.
     pub fn insert(&mut self, mut entry: Entry) {
+        self.check_kept(entry.key());
         let (options, db) = (self.options, self.db);
         entry.set_access(options.policy.first(options.now));
         let key: Option<Box<[u8]>> =
@@ -432,6 +442,7 @@ impl<'a> Keys<'a> {
 
     /// Takes a key out, with its value and expiry time.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        self.check_kept(key);
         let hash = self.in_time(key)?;
         let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
         dbs[self.db].remove(hash, key, pass)
@@ -450,6 +461,7 @@ impl<'a> Keys<'a> {
 
     /// Removes a key whose collection has become empty, with the event `del`.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        self.check_kept(key);
         let db = self.db;
         let (hash, stripe) = self.locate(key);
         let empty = stripe.dbs[db].get(hash, key).is_some_and(|entry| match entry.value() {
@@ -470,6 +482,7 @@ impl<'a> Keys<'a> {
 
     /// Sets or clears the expiry time; true if the key is there.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        self.check_kept(key);
         let Some(hash) = self.in_time(key) else { return false };
         let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
         dbs[self.db].set_expire(hash, key, at, pass)

@@ -19,6 +19,7 @@ mod fields;
 mod keys;
 mod snapshot;
 mod stripe;
+mod undo;
 
 pub use access::{MemoryPolicy, lru_clock};
 pub use changes::{Change, Changes, EventClass, KeyEvent};

@@ -1,6 +1,7 @@
 //! Lock stripes: which one a key belongs to, what it holds, and holding several at once.
 //!
-//! Lock order is ascending stripe index; whoever holds a stripe may only take higher ones. Nothing
+//! Lock order is ascending stripe index; whoever holds a stripe may only take higher ones, or try
+//! for others without waiting ([`Held::try_rest`]). Nothing
 //! else is locked between taking the first stripe and letting go but the log's append lock, which
 //! is taken last.
 
@@ -566,6 +567,28 @@ impl<'a> Held<'a> {
     /// The stripes held.
     pub fn mask(&self) -> StripeMask {
         self.mask
+    }
+
+    /// Takes the stripes that are not held yet, if nobody holds any of them: trying does not wait, so
+    /// it may be done out of order. False if somebody does; then nothing has changed.
+    pub fn try_rest(&mut self) -> bool {
+        let space = self.space;
+        let mut rest: SmallVec<[(usize, MutexGuard<'a, StripeData>); STRIPES_MAX]> =
+            SmallVec::new();
+        for stripe in (0..space.stripes.len()).filter(|&stripe| !self.mask.has(stripe)) {
+            match space.stripes[stripe].try_lock() {
+                Some(guard) => rest.push((stripe, guard)),
+                None => return false,
+            }
+        }
+        let mut held = std::mem::take(&mut self.guards).into_iter();
+        let mut rest = rest.into_iter().peekable();
+        for stripe in 0..space.stripes.len() {
+            let taken = rest.next_if(|(at, _)| *at == stripe).map(|(_, guard)| guard);
+            self.guards.extend(taken.or_else(|| held.next()));
+        }
+        self.mask = space.all();
+        true
     }
 
     /// The keyspace that they are part of.

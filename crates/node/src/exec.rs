@@ -2,6 +2,7 @@
 
 mod account;
 mod admit;
+mod scripts;
 mod transaction;
 
 use self::admit::Admission;
@@ -243,7 +244,7 @@ impl Node {
     }
 
     /// The stripes that a command needs from the start.
-    fn mask_of(&self, command: &CommandEntry, args: &Args<'_>) -> StripeMask {
+    pub(crate) fn mask_of(&self, command: &CommandEntry, args: &Args<'_>) -> StripeMask {
         let mut mask = StripeMask::default();
         let flags = command.spec.flags;
         if flags.contains(Flags::ALL_STRIPES) || command.spec.reaches_everywhere(args) {
@@ -330,19 +331,20 @@ impl Node {
             return next;
         }
         let options = self.key_options(worker, session, from_master);
-        let held = self.hold_for(session.db, command, place, args, options, from_master);
+        let held = if command.spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
+            self.hold_for_script(worker, session.db, command, args, options, from_master)
+        } else {
+            self.hold_for(session.db, command, place, args, options, from_master)
+        };
         let Some(mut keys) = held else {
+            worker.script = None;
             bump(&worker.stats.commands[command.index].rejected, 1);
             return self.refuse(session, Some(command), &self.scripts.busy_error(), reply);
         };
         if self.times_changed(worker, from_master) {
             drop(keys);
-            return match self.admit_again(worker, session, command, args) {
-                Ok(()) => self.execute(worker, session, command, place, args, reply, serve),
-                Err(Again::Held) => Next::Held,
-                Err(Again::Dropped) => Next::Close,
-                Err(Again::Refuse(error)) => self.refuse(session, Some(command), &error, reply),
-            };
+            worker.script = None;
+            return self.start_again(worker, session, command, place, args, reply, serve);
         }
         let mark = reply.mark();
         let outcome = self.run_one(
@@ -368,6 +370,12 @@ impl Node {
                 Next::Blocked
             }
             Ok(Outcome::Waiting) => Next::Blocked,
+            Ok(Outcome::Again) => {
+                reply.rewind(mark);
+                drop(keys);
+                worker.all_for_script = true;
+                return self.start_again(worker, session, command, place, args, reply, serve);
+            }
             Err(error) => {
                 failed = true;
                 reply.rewind(mark);
@@ -444,6 +452,7 @@ impl Node {
                     }
                     Ok(After::Blocked) => (Ok(Effect::None), Outcome::Waiting),
                     Ok(After::Close) => (Ok(Effect::None), Outcome::Close),
+                    Ok(After::Again) => (Ok(Effect::None), Outcome::Again),
                     Err(error) => (Err(error), Outcome::Done),
                 }
             }
@@ -588,36 +597,6 @@ impl Node {
         Some(CommandError::quoting(&[b"NOPERM ", &text]))
     }
 
-    /// Runs a command of a script, under the script's stripes. True if it failed.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn run_in_script(
-        &self,
-        worker: &mut Worker,
-        session: &mut Session,
-        command: CommandRef,
-        args: &Args<'_>,
-        keys: &mut Keys<'_>,
-        reply: &mut Reply,
-        from_master: bool,
-    ) -> bool {
-        let outcome = self.run_one(
-            worker,
-            session,
-            command,
-            args,
-            keys,
-            reply,
-            from_master,
-            true,
-            &mut || {},
-        );
-        let Err(error) = outcome else { return false };
-        reply.buffer_mut().clear();
-        self.stats.count_error(error.text());
-        reply.error_bytes(error.bytes());
-        true
-    }
-
     /// Puts what the command did on the log, under its locks.
     fn append_effects(&self, worker: &mut Worker, session: &mut Session, from_master: bool) {
         if from_master {
@@ -701,4 +680,6 @@ enum Outcome {
     Wait(commands::Block),
     /// A command of the node has arranged a wait itself.
     Waiting,
+    /// Nothing was done; it is to start again.
+    Again,
 }

@@ -56,7 +56,7 @@ pub use pubsub::{PubSub, Topic};
 pub use registry::{
     CommandEntry, CommandRef, Registry, Rename, Run, is_command, registry, rename_commands,
 };
-pub use script::{Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
+pub use script::{Fate, Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 pub use sentinel::SentinelMode;
 pub use serve::{Repl, ReplicaTask, ReplicationHost, Transfer, master_options, replica_options};
 pub use session::{Multi, ReplyMode, Session, Watch};
@@ -79,8 +79,8 @@ pub struct NodeCtx<'a, 'k> {
     pub worker: &'a mut Worker,
     /// The connection.
     pub session: &'a mut Session,
-    /// The keys. Held are: those of the command's key specs, all with `ALL_STRIPES`, else none or
-    /// (inside EXEC) all. The keyspace must be reached through this alone.
+    /// The keys. Held are: those of the command's key specs, all with `ALL_STRIPES` (a
+    /// script may have fewer, see `script`), else none or (inside EXEC) all. The keyspace must be reached through this alone.
     pub keys: &'a mut keyspace::Keys<'k>,
     /// Where the reply goes.
     pub reply: &'a mut Reply,
@@ -100,6 +100,8 @@ pub enum After {
     Propagate,
     /// The connection waits; no reply was written.
     Blocked,
+    /// Nothing was done: the command is to start again, under all stripes.
+    Again,
     /// The connection ends after its replies.
     Close,
 }

@@ -54,6 +54,12 @@ impl Record {
         });
     }
 
+    /// Forgets everything: what was collected is undone.
+    pub(crate) fn clear(&mut self) {
+        self.parts.clear();
+        self.bytes.clear();
+    }
+
     /// Nothing collected.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()

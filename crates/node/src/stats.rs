@@ -204,6 +204,19 @@ impl Stats {
         }
     }
 
+    /// Takes counts of an error back: they belong to what was undone.
+    pub(crate) fn uncount_error(&self, code: &str, count: u64) {
+        let less = |total: u64| Some(total.saturating_sub(count));
+        let _ = self.total_errors.fetch_update(Relaxed, Relaxed, less);
+        let mut errors = lock(&self.errors);
+        if let Some(known) = errors.get_mut(code) {
+            *known = known.saturating_sub(count);
+            if *known == 0 {
+                errors.remove(code);
+            }
+        }
+    }
+
     /// CONFIG RESETSTAT.
     pub fn reset(&self) {
         for worker in &self.workers {

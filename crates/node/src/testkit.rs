@@ -145,6 +145,11 @@ impl Default for Kit {
 impl Kit {
     /// A node; `change` makes its configuration out of the default one with DEBUG allowed.
     pub fn new(change: impl FnOnce(&mut Config)) -> Kit {
+        Kit::with_workers(1, change)
+    }
+
+    /// As [`Kit::new`], for so many workers; the kit has the first of them.
+    pub fn with_workers(workers: usize, change: impl FnOnce(&mut Config)) -> Kit {
         let mut config = Config::default();
         config.enable_debug_command = config::Allowed::Yes;
         change(&mut config);
@@ -171,8 +176,8 @@ impl Kit {
         let log = Arc::new(Log::new(ReplId::generate(&mut Prng::new(1)), config.repl_backlog_size));
         let node = Node::new(NodeOptions {
             config,
-            mailboxes: vec![Mailbox::new(Box::new(|| {}))],
-            runners: 1,
+            mailboxes: (0..workers).map(|_| Mailbox::new(Box::new(|| {}))).collect(),
+            runners: workers,
             stripes: 4,
             host: Box::new(FakeHost(Arc::clone(&notes))),
             run_id: "f".repeat(40),

@@ -7,4 +7,5 @@ mod command_table;
 mod debug;
 mod info;
 mod reports;
+mod scripts;
 mod streams;

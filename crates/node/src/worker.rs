@@ -80,6 +80,10 @@ pub struct Worker {
     pub(crate) record_off: bool,
     /// The interpreter of scripts, once there was one.
     pub(crate) evaluator: Option<Box<crate::script::Evaluator>>,
+    /// The script that EVAL is about to run: looked up before its stripes were taken.
+    pub(crate) script: Option<crate::script::Found>,
+    /// The next script takes all stripes, as it could not go on without them.
+    pub(crate) all_for_script: bool,
 }
 
 impl Worker {
@@ -108,6 +112,8 @@ impl Worker {
             record: crate::propagate::Record::default(),
             record_off: false,
             evaluator: None,
+            script: None,
+            all_for_script: false,
         }
     }
 

@@ -23,6 +23,10 @@ pub trait Host {
     fn set_repl(&mut self, bits: i64);
     /// Whether the user may run this command; `None` if there is no such command.
     fn may_run(&mut self, args: &OwnedArgs) -> Option<bool>;
+    /// The script has to end now, whatever it says about errors: asked after everything that it did.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Why a script ended with an error: the reply's text, without `-`.
@@ -322,12 +326,27 @@ impl Asked for Run<'_> {
     }
 }
 
+impl Run<'_> {
+    /// An end that the script cannot hold up, if the host wants it to end.
+    fn end_if_over(&mut self) -> mlua::Result<()> {
+        if self.host.is_over() {
+            self.killed = true;
+            return Err(raise::kill(KILLED));
+        }
+        Ok(())
+    }
+}
+
 /// What the script's functions ask.
 fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
     let value = match what {
         Ask::Call => call(lua, run, &args, true)?,
         Ask::Pcall => call(lua, run, &args, false)?,
-        Ask::Log => log(run, &args)?,
+        Ask::Log => {
+            let value = log(run, &args)?;
+            run.end_if_over()?;
+            value
+        }
         Ask::SetRepl => {
             let bits = match (args.len(), args.front()) {
                 (1, Some(value)) => as_number(lua, value).map_or(0, to_integer),
@@ -407,7 +426,10 @@ fn call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, raises: bool) -> mlua::
                 run.scratch.buffer_mut().clear();
                 match run.host.call(&args, &mut run.scratch) {
                     Ok(()) => convert::to_lua(lua, run.scratch.bytes())?,
-                    Err(text) => Err(text),
+                    Err(text) => {
+                        run.end_if_over()?;
+                        Err(text)
+                    }
                 }
             }
         }

@@ -34,6 +34,7 @@ impl Node {
             reply.error(text);
             return Next::Continue;
         }
+        worker.script = None;
         let options = self.key_options(worker, session, from_master);
         let mask = self.transaction_mask(&multi);
         let give_up = || !from_master && self.scripts.is_busy();

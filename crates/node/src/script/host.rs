@@ -2,6 +2,7 @@
 //! Source: redis 7.0 `script.c:scriptCall`.
 
 use super::Running;
+use super::share::Shared;
 use crate::registry::{CommandRef, registry};
 use crate::{Node, Session, Worker};
 use acl::Context;
@@ -27,7 +28,15 @@ pub(super) struct ScriptHost<'a, 'k> {
     pub threshold_us: u64,
     /// Serves other connections of this worker meanwhile.
     pub serve: &'a mut dyn FnMut(),
+    /// Present while not all stripes are held.
+    pub shared: Option<Shared>,
+    /// The script has to end.
+    pub over: bool,
+    /// What it did was taken back; it has to start again.
+    pub again: bool,
 }
+
+const KILLED: &str = "Lua script killed by user with SCRIPT KILL.";
 
 fn text(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -35,7 +44,7 @@ fn text(text: &str) -> Vec<u8> {
 
 impl ScriptHost<'_, '_> {
     /// May the script call this command now?
-    fn judge(&self, command: CommandRef, args: &Args<'_>) -> Result<(), Vec<u8>> {
+    fn judge(&mut self, command: CommandRef, args: &Args<'_>) -> Result<(), Vec<u8>> {
         let flags = command.spec.flags;
         if flags.contains(Flags::NOSCRIPT) {
             return Err(text("ERR This Redis command is not allowed from script"));
@@ -50,12 +59,17 @@ impl ScriptHost<'_, '_> {
             return Err(text("ERR Can not execute the command on a stale replica"));
         }
         if !obey && let Err(denied) = node.may_run(&self.session.user, command, args) {
+            // The log of refusals cannot be taken back.
+            if !self.take_rest(false) {
+                return Err(Vec::new());
+            }
             let (info, user) = (&self.session.info, &self.session.user);
             let now = self.worker.now;
             let why = node.note_denied(now, info, user, Context::Lua, denied, command, args);
             return Err([b"ERR ACL failure in script: ", &why[..]].concat());
         }
-        let wrote = self.running.wrote.load(Ordering::Relaxed);
+        let config = &self.worker.settings.config;
+        let wrote = self.running.fate.wrote();
         if self.read_only && flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
             return Err(text("ERR Write commands are not allowed from read-only scripts."));
         }
@@ -78,6 +92,9 @@ impl ScriptHost<'_, '_> {
 
 impl Host for ScriptHost<'_, '_> {
     fn call(&mut self, args: &OwnedArgs, reply: &mut Reply) -> Result<(), Vec<u8>> {
+        if self.over {
+            return Err(Vec::new());
+        }
         let args = args.as_args();
         let unknown = || text("ERR Unknown Redis command called from script");
         let Some(command) = self.node.find_command(&args) else {
@@ -85,21 +102,30 @@ impl Host for ScriptHost<'_, '_> {
                 Some(error) => error.bytes().to_vec(),
                 None => unknown(),
             };
-            self.node.stats.count_error("ERR");
+            self.count_error("ERR");
             return Err(error);
         };
         if !command.spec.arity_fits(args.len()) {
-            self.node.stats.count_error("ERR");
+            self.count_error("ERR");
             return Err(text("ERR Wrong number of args calling Redis command from script"));
         }
         if let Err(error) = self.judge(command, &args) {
-            self.node.stats.count_error(&String::from_utf8_lossy(&error));
+            if !self.over {
+                self.count_error(&String::from_utf8_lossy(&error));
+            }
             return Err(error);
         }
-        if command.spec.flags.contains(Flags::WRITE) {
-            self.running.wrote.store(true, Ordering::Release);
+        let shown = self.node.monitor_count.load(Ordering::Relaxed) > 0;
+        if self.shared.is_some() && !self.prepare_call(command, &args, shown) {
+            return Err(Vec::new());
         }
-        if self.node.monitor_count.load(Ordering::Relaxed) > 0 {
+        if command.spec.flags.contains(Flags::WRITE) && !self.running.fate.write() {
+            // Told to end by somebody who saw that it had not written yet.
+            self.over = true;
+            self.node.host.log(2, KILLED);
+            return Err(Vec::new());
+        }
+        if shown {
             self.node.feed_monitors_as(self.worker, self.session, command, &args, Some("lua"));
         }
         self.session.protocol = reply.protocol();
@@ -116,11 +142,17 @@ impl Host for ScriptHost<'_, '_> {
             self.from_master,
         );
         self.worker.record_off = recorded;
-        self.node.count_script_call(self.worker, command, failed);
-        Ok(())
+        self.count_call(command, failed.is_some());
+        if let Some(error) = &failed {
+            self.count_error(error.text());
+        }
+        if self.over { Err(Vec::new()) } else { Ok(()) }
     }
 
     fn tick(&mut self) -> bool {
+        if self.over {
+            return false;
+        }
         let now = self.node.host.mono_us();
         if now.saturating_sub(self.running.started_us) >= self.threshold_us {
             if !self.running.is_late.load(Ordering::Relaxed) {
@@ -134,15 +166,19 @@ impl Host for ScriptHost<'_, '_> {
             }
             (self.serve)();
         }
-        if self.running.killed.load(Ordering::Acquire) {
-            self.node.host.log(2, "Lua script killed by user with SCRIPT KILL.");
+        if self.running.fate.killed() {
+            self.node.host.log(2, KILLED);
             return false;
         }
         true
     }
 
     fn log(&mut self, level: u8, line: &[u8]) {
-        self.node.host.log(level, &String::from_utf8_lossy(line));
+        self.log_line(level, String::from_utf8_lossy(line).into_owned());
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
     }
 
     fn set_repl(&mut self, bits: i64) {

@@ -1,17 +1,19 @@
 //! Scripts and functions: what is known of them, which of them run, and what they may do.
 //!
-//! A script takes every stripe: it may name any key. Each worker has an interpreter of its own for
+//! A script starts on the stripes of the keys that it declares, so that scripts run beside each other
+//! (`share.rs`); one that goes beyond them takes every stripe. Each worker has an interpreter of its own for
 //! scripts, compiled from the shared cache when needed; functions share one, since a library may
-//! keep values between calls.
+//! keep values between calls, and take every stripe.
 
 mod host;
 mod later;
 mod run;
+mod share;
 mod store;
 
 pub(crate) use later::Later;
-pub(crate) use run::{EvalBy, Evaluator, eval, fcall, keep};
-pub use store::{Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
+pub(crate) use run::{EvalBy, Evaluator, Found, eval, fcall, keep};
+pub use store::{Fate, Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 
 use scripting::About;
 

@@ -2,8 +2,10 @@
 //! Source: redis 7.0 `eval.c:evalGenericCommand`, `functions.c:fcallCommandGeneric`.
 
 use super::host::{ScriptHost, may_start};
+use super::share::Shared;
+use super::store::Fate;
 use super::{ABOUT, Running, Script};
-use crate::{After, NodeCtx, Session, lock};
+use crate::{After, Node, NodeCtx, Session, lock};
 use commands::CommandError;
 use resp::{Args, Protocol};
 use scripting::{Compiled, Engine, Failure, Flags, Kind};
@@ -22,12 +24,44 @@ pub(crate) enum EvalBy {
     Sha,
 }
 
+/// The script that a command names.
+pub(crate) enum Found {
+    /// One of the cache.
+    Cached(Arc<Script>),
+    /// None; the SHA1 of a source that was given.
+    Unknown(String),
+}
+
+impl Found {
+    /// Looks it up. The arguments are at least three.
+    pub(crate) fn look_up(node: &Node, args: &Args<'_>, by: EvalBy) -> Found {
+        let named = |sha: &[u8]| node.scripts.get(sha).map(Found::Cached);
+        match by {
+            EvalBy::Sha => named(args.at(1)).unwrap_or(Found::Unknown(String::new())),
+            EvalBy::Source => {
+                let sha = scripting::sha1_hex(args.at(1));
+                named(sha.as_bytes()).unwrap_or(Found::Unknown(sha))
+            }
+        }
+    }
+
+    /// True if it is known to need more than the stripes of its declared keys.
+    pub(crate) fn goes_beyond(&self) -> bool {
+        matches!(self, Found::Cached(script) if script.beyond.load(Ordering::Relaxed))
+    }
+}
+
 /// A worker's interpreter for scripts.
 pub(crate) struct Evaluator {
     engine: Engine,
     compiled: BTreeMap<String, Compiled>,
     epoch: u64,
+    /// Its bytes, as told last.
+    told: u64,
 }
+
+/// A change of an interpreter's bytes that is worth a lock.
+const TELL_STEP: u64 = 1024;
 
 impl Evaluator {
     fn of<'w>(cx: &'w mut NodeCtx<'_, '_>) -> Result<&'w mut Evaluator> {
@@ -36,7 +70,7 @@ impl Evaluator {
         if stale {
             let engine = Engine::new(Kind::Eval, ABOUT, &cx.node.scripts.random)
                 .map_err(|text| CommandError::owned(format!("ERR {text}")))?;
-            let fresh = Evaluator { engine, compiled: BTreeMap::new(), epoch };
+            let fresh = Evaluator { engine, compiled: BTreeMap::new(), epoch, told: 0 };
             cx.worker.evaluator = Some(Box::new(fresh));
         }
         match &mut cx.worker.evaluator {
@@ -60,7 +94,8 @@ impl Evaluator {
 pub(crate) fn keep(cx: &mut NodeCtx<'_, '_>, body: &[u8], sha: String) -> Result<Arc<Script>> {
     let (flags, source) =
         scripting::header::script(body).map_err(|text| CommandError::quoting(&[&text]))?;
-    let script = Arc::new(Script { sha, source: source.to_vec(), flags });
+    let beyond = AtomicBool::new(false);
+    let script = Arc::new(Script { sha, source: source.to_vec(), flags, beyond });
     Evaluator::of(cx)?.compiled(&script)?;
     cx.node.scripts.add(Arc::clone(&script));
     Ok(script)
@@ -90,29 +125,26 @@ pub(crate) fn eval(
     by: EvalBy,
     read_only: bool,
 ) -> Result<After> {
+    let found = cx.worker.script.take();
     let (keys, argv) = split(args)?;
-    let script = match by {
-        EvalBy::Sha => cx
-            .node
-            .scripts
-            .get(args.at(1))
-            .ok_or(CommandError::new("NOSCRIPT No matching script. Please use EVAL."))?,
-        EvalBy::Source => {
-            let sha = scripting::sha1_hex(args.at(1));
-            match cx.node.scripts.get(sha.as_bytes()) {
-                Some(script) => script,
-                None => keep(cx, args.at(1), sha)?,
-            }
+    let script = match found.unwrap_or_else(|| Found::look_up(cx.node, args, by)) {
+        Found::Cached(script) => script,
+        Found::Unknown(_) if by == EvalBy::Sha => {
+            return Err(CommandError::new("NOSCRIPT No matching script. Please use EVAL."));
         }
+        Found::Unknown(sha) => keep(cx, args.at(1), sha)?,
     };
     let compiled = Evaluator::of(cx)?.compiled(&script)?;
     let Some(mut evaluator) = cx.worker.evaluator.take() else {
         return Err(CommandError::new("ERR scripts cannot call scripts"));
     };
-    let start = Start { name: &script.sha, flags: script.flags, read_only, is_function: false };
+    let start = Start { name: &script.sha, flags: script.flags, read_only, script: Some(&script) };
     let result = run(cx, args, &start, &mut evaluator.engine, &compiled, &keys, &argv);
     let memory = evaluator.engine.memory() as u64;
-    lock(&cx.node.scripts.vm_eval).insert(cx.worker.index, memory);
+    if memory.abs_diff(evaluator.told) >= TELL_STEP {
+        evaluator.told = memory;
+        lock(&cx.node.scripts.vm_eval).insert(cx.worker.index, memory);
+    }
     cx.worker.evaluator = Some(evaluator);
     result
 }
@@ -147,7 +179,7 @@ pub(crate) fn fcall(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, read_only: bool) 
         })
         .and_then(|(keys, argv)| {
             let start =
-                Start { name: &function.name, flags: function.flags, read_only, is_function: true };
+                Start { name: &function.name, flags: function.flags, read_only, script: None };
             run(cx, args, &start, &mut engine, &function.code, &keys, &argv)
         });
     cx.node.scripts.vm_functions.store(engine.memory() as u64, Ordering::Relaxed);
@@ -159,7 +191,8 @@ struct Start<'a> {
     name: &'a str,
     flags: Flags,
     read_only: bool,
-    is_function: bool,
+    /// None for a function.
+    script: Option<&'a Arc<Script>>,
 }
 
 fn run(
@@ -174,13 +207,12 @@ fn run(
     let from_master = cx.session.info.master.load(Ordering::Relaxed);
     may_start(cx.node, cx.worker, start.flags, start.read_only, from_master)?;
     let running = Arc::new(Running {
-        is_function: start.is_function,
+        is_function: start.script.is_none(),
         name: start.name.to_string(),
         command: args.to_owned_args(),
         started_us: cx.node.host.mono_us(),
-        wrote: AtomicBool::new(false),
+        fate: Fate::default(),
         is_late: AtomicBool::new(false),
-        killed: AtomicBool::new(false),
         from_master,
     });
     let threshold = cx.worker.settings.config.busy_reply_threshold;
@@ -191,27 +223,43 @@ fn run(
     session.caching = cx.session.caching;
     session.db = own_db;
     session.protocol = Protocol::Resp2;
+    // A script of the cache may hold fewer than all stripes; then it may come to nothing.
+    let shared = start
+        .script
+        .filter(|_| !cx.keys.held().mask().covers(cx.node.keyspace.all()))
+        .map(|script| Shared::new(script, cx.worker));
+    if shared.is_some() {
+        cx.keys.begin_undo();
+    }
     cx.node.scripts.begin(&running);
-    let result = {
-        let mut host = ScriptHost {
-            node: cx.node,
-            worker: cx.worker,
-            session: &mut session,
-            keys: cx.keys,
-            running: &running,
-            flags: start.flags,
-            read_only: start.read_only || start.flags.no_writes,
-            from_master,
-            repl: scripting::REPL_AOF | scripting::REPL_REPLICA,
-            threshold_us: if threshold == 0 { u64::MAX } else { threshold.saturating_mul(1000) },
-            serve: &mut *cx.serve,
-        };
-        engine.run(code, start.name, keys, argv, &mut host, cx.reply)
+    let mut host = ScriptHost {
+        node: cx.node,
+        worker: cx.worker,
+        session: &mut session,
+        keys: cx.keys,
+        running: &running,
+        flags: start.flags,
+        read_only: start.read_only || start.flags.no_writes,
+        from_master,
+        repl: scripting::REPL_AOF | scripting::REPL_REPLICA,
+        threshold_us: if threshold == 0 { u64::MAX } else { threshold.saturating_mul(1000) },
+        serve: &mut *cx.serve,
+        shared,
+        over: false,
+        again: false,
     };
+    let result = engine.run(code, start.name, keys, argv, &mut host, cx.reply);
+    if let Some(shared) = host.shared.take() {
+        host.keep_changes(shared);
+    }
+    let again = host.again;
     cx.node.scripts.end(&running);
     cx.keys.db = own_db;
     cx.session.info.db.store(own_db as u32, Ordering::Relaxed);
     cx.session.pushes.append(&mut session.pushes);
     cx.session.after.append(&mut session.after);
+    if again {
+        return Ok(After::Again);
+    }
     result.map_err(|Failure { text, .. }| CommandError::quoting(&[&text])).map(|()| After::Done)
 }

@@ -6,7 +6,7 @@ use commands::CommandError;
 use resp::OwnedArgs;
 use scripting::{Engine, Flags, Function, Kind, Library, Random};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One script of the cache.
@@ -18,6 +18,49 @@ pub struct Script {
     pub source: Vec<u8>,
     /// Its flags.
     pub flags: Flags,
+    /// It was seen to need more than the stripes of its declared keys.
+    pub beyond: AtomicBool,
+}
+
+/// A running script has neither written nor been told to end.
+const FRESH: u8 = 0;
+/// It has called a command that writes.
+const WROTE: u8 = 1;
+/// It is to end.
+const KILLED: u8 = 2;
+
+/// Whether a script has written or is to end: one of both at most, for a script that has written must
+/// be allowed to finish.
+#[derive(Debug, Default)]
+pub struct Fate(AtomicU8);
+
+impl Fate {
+    fn become_one(&self, new: u8) -> bool {
+        match self.0.compare_exchange(FRESH, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(old) => old == new,
+        }
+    }
+
+    /// It is about to write. False if it is to end instead.
+    pub(crate) fn write(&self) -> bool {
+        self.become_one(WROTE)
+    }
+
+    /// It is to end. False if it has written.
+    pub(crate) fn kill(&self) -> bool {
+        self.become_one(KILLED)
+    }
+
+    /// It has called a command that writes.
+    pub fn wrote(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WROTE
+    }
+
+    /// It is to end.
+    pub fn killed(&self) -> bool {
+        self.0.load(Ordering::Acquire) == KILLED
+    }
 }
 
 /// A script that runs.
@@ -31,12 +74,10 @@ pub struct Running {
     pub command: OwnedArgs,
     /// Monotonic microseconds of its start.
     pub started_us: u64,
-    /// It has called a command that writes.
-    pub wrote: AtomicBool,
+    /// Whether it has written, or is to end.
+    pub fate: Fate,
     /// It runs for longer than `busy-reply-threshold`.
     pub is_late: AtomicBool,
-    /// It is to end.
-    pub killed: AtomicBool,
     /// It runs the master's commands, and is not to be killed.
     pub from_master: bool,
 }
@@ -91,6 +132,8 @@ pub struct Scripts {
     running: Mutex<Vec<Arc<Running>>>,
     /// Scripts that run.
     pub(crate) count: AtomicUsize,
+    /// Scripts that had to start again, since the start.
+    pub(crate) again: AtomicU64,
     /// Scripts that run for too long.
     pub(crate) late: AtomicUsize,
     /// Bytes of the scripts in the cache.
@@ -184,7 +227,14 @@ impl Scripts {
         self.late.load(Ordering::Acquire) > 0
     }
 
-    /// The script that everybody waits for.
+    /// The scripts that everybody waits for, the oldest first. There may be several: those that keep
+    /// to their declared keys run beside each other.
+    fn late_ones(&self) -> Vec<Arc<Running>> {
+        let running = lock(&self.running);
+        running.iter().filter(|one| one.is_late.load(Ordering::Acquire)).cloned().collect()
+    }
+
+    /// The first of the scripts that everybody waits for.
     pub fn late_one(&self) -> Option<Arc<Running>> {
         lock(&self.running).iter().find(|one| one.is_late.load(Ordering::Acquire)).cloned()
     }
@@ -195,27 +245,33 @@ impl Scripts {
         CommandError::new(if function { BUSY_FUNCTION } else { BUSY_EVAL })
     }
 
-    /// SCRIPT KILL, FUNCTION KILL. Source: redis 7.0 `script.c:scriptKill`.
+    /// SCRIPT KILL, FUNCTION KILL: ends every late script that may be ended. Only if there is none
+    /// the error tells why, of the one that is late for the longest time.
+    /// Source: redis 7.0 `script.c:scriptKill`.
     pub(crate) fn kill(&self, function: bool) -> Result<(), CommandError> {
-        let Some(running) = self.late_one() else {
+        let late = self.late_ones();
+        let Some(first) = late.first() else {
             return Err(CommandError::new("NOTBUSY No scripts in execution right now."));
         };
-        if running.from_master {
+        let mut ended = false;
+        for one in late.iter().filter(|one| one.is_function == function && !one.from_master) {
+            ended |= one.fate.kill();
+        }
+        if ended {
+            return Ok(());
+        }
+        if first.from_master {
             return Err(CommandError::new(
                 "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be killed.",
             ));
         }
-        if running.wrote.load(Ordering::Acquire) {
+        if first.fate.wrote() {
             return Err(CommandError::new(
                 "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
                  script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
             ));
         }
-        if running.is_function != function {
-            return Err(self.busy_error());
-        }
-        running.killed.store(true, Ordering::Release);
-        Ok(())
+        Err(self.busy_error())
     }
 }
 

@@ -313,7 +313,8 @@ fn play_replica(script: &str, options: ReplicaOptions) {
     let outputs = play.replica.pass(1000);
     play.obey(outputs);
     // Ours reads RDB version 12, and says so in words that redis-server does not know.
-    let said = without_ids(&play.said).replace("*7\\r\\n$8\\r\\nREPLCONF", "*5\\r\\n$8\\r\\nREPLCONF");
+    let said =
+        without_ids(&play.said).replace("*7\\r\\n$8\\r\\nREPLCONF", "*5\\r\\n$8\\r\\nREPLCONF");
     let said = said.replace("$4\\r\\ncapa\\r\\n$5\\r\\nrdb12\\r\\n", "");
     assert_eq!(said, without_ids(&real.said));
     assert_eq!(play.rdb, real.rdb);
