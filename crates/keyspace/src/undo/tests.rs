@@ -82,17 +82,23 @@ fn value(prng: &mut Prng, big: bool) -> Value {
         }
         2 => {
             let mut set = structures::Set::new();
-            (0..n).for_each(|i| drop(set.add(format!("m{i}").as_bytes(), &limits)));
+            (0..n).for_each(|i| {
+                set.add(format!("m{i}").as_bytes(), &limits);
+            });
             Value::Set(Box::new(set))
         }
         3 => {
             let mut hash = structures::Hash::new();
-            (0..n).for_each(|i| drop(hash.set(format!("f{i}").as_bytes(), b"v", &limits)));
+            (0..n).for_each(|i| {
+                hash.set(format!("f{i}").as_bytes(), b"v", &limits);
+            });
             Value::Hash(Box::new(hash))
         }
         _ => {
             let mut zset = structures::Zset::new();
-            (0..n).for_each(|i| drop(zset.insert(format!("z{i}").as_bytes(), i as f64, &limits)));
+            (0..n).for_each(|i| {
+                zset.insert(format!("z{i}").as_bytes(), i as f64, &limits);
+            });
             Value::Zset(Box::new(zset))
         }
     }
@@ -107,8 +113,12 @@ fn change(keys: &mut Keys<'_>, prng: &mut Prng, key: &[u8]) {
             keys.put(key, value(prng, big), SetTtl::Keep);
         }
         1 => keys.set_string(key, b"changed", SetTtl::At(at)),
-        2 => drop(keys.remove(key)),
-        3 => drop(keys.set_expire(key, (at % 2 == 0).then_some(at))),
+        2 => {
+            keys.remove(key);
+        }
+        3 => {
+            keys.set_expire(key, (at % 2 == 0).then_some(at));
+        }
         4 => {
             if let Ok(Some(hash)) = keys.hash_mut(key) {
                 hash.set(b"more", b"x", &Limits::default());
@@ -120,7 +130,9 @@ fn change(keys: &mut Keys<'_>, prng: &mut Prng, key: &[u8]) {
             }
             keys.remove_if_empty(key);
         }
-        _ => drop(keys.read(key).is_some()),
+        _ => {
+            keys.read(key);
+        }
     }
 }
 
