@@ -290,9 +290,15 @@ impl Keys<'_> {
             }
             _ => return,
         };
+        // In a script that may be taken back a field stays hidden unless its removal can be, too.
+        if due.is_empty() || !self.keep(key) {
+            return;
+        }
+        let (_, stripe) = self.locate(key);
         let StripeData { dbs, pass, .. } = stripe;
-        let value = dbs[db].get_write(hash, key, pass).and_then(Entry::hash_mut);
-        let Some(value) = value.filter(|_| !due.is_empty()) else { return };
+        let Some(value) = dbs[db].get_write(hash, key, pass).and_then(Entry::hash_mut) else {
+            return;
+        };
         // A field may be named twice.
         let gone: Vec<Vec<u8>> = due.into_iter().filter(|field| value.remove(field)).collect();
         dbs[db].note_fields(hash, key);

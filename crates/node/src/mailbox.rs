@@ -4,8 +4,8 @@
 //! of one sender to one connection stay in order.
 
 use resp::OwnedArgs;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What a worker is asked to do for one of its connections.
 #[derive(Debug)]
@@ -94,8 +94,8 @@ impl Mailbox {
     /// ended, that is everything that was published there before.
     pub fn take_pushes(&self, client: u64) -> Vec<u8> {
         let mut pushed = Vec::new();
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain_mut(|message| {
-            match message {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain_mut(
+            |message| match message {
                 Message::Push { client: to, bytes } if *to == client => {
                     pushed.extend_from_slice(bytes);
                     false
@@ -109,8 +109,8 @@ impl Mailbox {
                     !clients.is_empty()
                 }
                 _ => true,
-            }
-        });
+            },
+        );
         pushed
     }
 

@@ -156,10 +156,7 @@ impl EventLoop {
         let handover = &self.shared.handover;
         handover.loads[self.worker.index].fetch_sub(1, Ordering::Relaxed);
         handover.loads[target].fetch_add(1, Ordering::Relaxed);
-        handover.moves.queues[target]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(conn);
+        handover.moves.queues[target].lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         // Any message wakes the worker, which then looks at its queue.
         self.shared.node.mailboxes[target].send(Message::Resume);
     }
