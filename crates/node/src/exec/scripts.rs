@@ -57,7 +57,7 @@ impl Node {
             let mut keys = Keys::new(held, db, options);
             let now = options.now.0;
             let has_due = |entry: &Entry| matches!(entry.value(), ValueRef::Hash(hash) if hash.may_have_due(now));
-            if names.iter().any(|name| keys.peek(name).is_some_and(has_due)) {
+            if names.iter().any(|name| keys.view(name).is_some_and(has_due)) {
                 // A look at such a field removes it, which is not taken back.
                 drop(keys);
                 return everything();
