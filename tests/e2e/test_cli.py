@@ -119,7 +119,7 @@ def test_eval(same, tmp_path):
 
 
 def test_what_is_not_there_is_named():
-    for flag in ("--tls", "--rdb", "--replica", "--cluster", "--lru-test"):
+    for flag in ("--ldb", "--rdb", "--replica", "--cluster", "--lru-test"):
         done = subprocess.run([redoubt_binary(), "cli", flag, "x"], capture_output=True, timeout=PATIENCE, text=True)
         assert done.returncode == 1 and done.stderr.startswith(f"{flag}: ")
 
@@ -166,4 +166,4 @@ def test_benchmark_does_the_work(world):
     assert int(server.info("stats")["total_connections_received"]) - int(before) >= 100
     code, _, err = run(words, "-n", "10", "nosuch", port=server.port)
     assert code == 1 and err.startswith(b"Error from server: ERR unknown command")
-    assert run(words, "--tls", port=server.port)[0] == 1
+    assert run(words, "--cluster", port=server.port)[0] == 1

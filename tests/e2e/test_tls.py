@@ -272,7 +272,8 @@ def test_garbage_and_the_wrong_protocol(world, certs):
                 plain.shutdown(socket.SHUT_WR)
                 while plain.recv(1000):
                     pass
-            except ConnectionError:
+            except OSError:
+                # It was closed before all was sent.
                 pass
     node.wait_log("Error accepting a client connection: ")
     # TLS at the plain port: an error or nothing, and the server goes on.
@@ -453,14 +454,15 @@ def test_cli(world, certs, kinds):
         (at + ["--cacert", "/nonexistent"] + ["ping"], "Could not negotiate a TLS connection: Invalid CA Certificate File/Directory"),
         (at + trust + ["--cert", "/nonexistent", "--key", "/nonexistent", "ping"],
          "Could not negotiate a TLS connection: Invalid client certificate"),
-        (at + trust + ["ping"], "Error: "),
+        # The server's word may come with its handshake or behind it.
+        (at + trust + ["ping"], "Error: |SSL_connect failed: "),
     ]
     if kinds[1] != "redis":
         # A plain port of redis-server keeps silent, and redis-cli would wait for ever.
         failing.append((["-p", str(node.port), "--tls"] + trust + own + ["ping"], "Could not connect to Redis at"))
     for words, said in failing:
         done = tool(cli + words)
-        assert done.returncode == 1 and said in done.stderr and done.stdout == "", (words, done)
+        assert done.returncode == 1 and re.search(said, done.stderr) and done.stdout == "", (words, done)
     plain = tool(cli + ["-p", str(node.tls_port), "ping"])
     assert plain.returncode == 1 and plain.stdout == ""
 

@@ -36,7 +36,7 @@ enum Helped {
 /// A socket, and what encrypts its bytes if `tls-replication` says so.
 struct Connected {
     tcp: std::net::TcpStream,
-    channel: Option<tls::Channel>,
+    channel: Option<Box<tls::Channel>>,
 }
 
 struct Connection {
@@ -269,7 +269,11 @@ impl LinkDriver {
             });
             let result = connected.and_then(|mut tcp| {
                 let channel = match encrypted {
-                    true => Some(shared.tls.connect_and_wait(&mut tcp, &host, CONNECT_PATIENCE)?),
+                    true => {
+                        let channel =
+                            shared.tls.connect_and_wait(&mut tcp, &host, CONNECT_PATIENCE)?;
+                        Some(Box::new(channel))
+                    }
                     false => None,
                 };
                 Ok(Box::new(Connected { tcp, channel }))
@@ -337,7 +341,7 @@ impl LinkDriver {
         // The handshake may have brought bytes that the socket has no more.
         let readable = channel.is_some();
         let mut stream = match channel {
-            Some(channel) => Stream::tls(tcp, channel),
+            Some(channel) => Stream::tls(tcp, *channel),
             None => Stream::Tcp(tcp),
         };
         stream.register(self.poll.registry(), LINK)?;
