@@ -466,6 +466,6 @@ def test_extra_ports(world, containers):
     node = containers("node", REDOUBT_EXTRA_PORTS=str(more)).start()
     assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"
     assert node.config("extra-ports") == str(more)
-    # A change of `port` would lose the other sockets.
+    # A change of `port` leaves the other sockets alone.
     assert "extra-ports" in str(node.cmd("CONFIG", "SET", "port", str(free_port())))
     assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"
