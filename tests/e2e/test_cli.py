@@ -119,7 +119,7 @@ def test_eval(same, tmp_path):
 
 
 def test_what_is_not_there_is_named():
-    for flag in ("--ldb", "--rdb", "--replica", "--cluster", "--lru-test"):
+    for flag in ("--ldb", "--cluster"):
         done = subprocess.run([redoubt_binary(), "cli", flag, "x"], capture_output=True, timeout=PATIENCE, text=True)
         assert done.returncode == 1 and done.stderr.startswith(f"{flag}: ")
 

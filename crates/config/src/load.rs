@@ -95,9 +95,8 @@ impl LoadError {
             return Some((*advice).to_string());
         }
         match nearest_name(&name)? {
-            known if known.as_bytes() == name => {
-                Some(format!("'{known}' takes another number of arguments"))
-            }
+            // The number of its arguments is wrong, as the error says.
+            known if known.as_bytes() == name => None,
             known => Some(format!("did you mean '{known}'?")),
         }
     }
