@@ -418,6 +418,7 @@ impl Node {
                 env.now = worker.now.unix();
                 env.from_master = from_master;
                 env.may_block = !in_exec && !from_master;
+                env.recorded = self.records(from_master) && !worker.record_off;
                 env.reads_every_key = from_master
                     || session.user.is_free()
                     || !matches!(command.spec.name, "sort" | "sort_ro")
@@ -559,6 +560,7 @@ impl Node {
         env.now = worker.now.unix();
         env.from_master = false;
         env.may_block = true;
+        env.recorded = true;
         let result = {
             let mut ctx = Ctx { keys: &mut *keys, reply: &mut *reply, rng: &mut worker.rng, env };
             run(&mut ctx, &args)

@@ -105,7 +105,7 @@ pub struct Shared {
 pub struct EventLoop {
     shared: Arc<Shared>,
     poll: Poll,
-    worker: Worker,
+    worker: Box<Worker>,
     conns: Slab<Conn>,
     /// Slab index by client id.
     by_client: BTreeMap<u64, usize>,
@@ -122,6 +122,8 @@ pub struct EventLoop {
     next_housekeeping: u64,
     /// Connections with a script to be run.
     scripts_due: Vec<usize>,
+    /// Room for the reply of the next one.
+    script_reply: Vec<u8>,
     /// Stands in for `worker` while a script has that one.
     spare: Option<Box<Worker>>,
     /// The first worker's: how all are doing.
@@ -143,7 +145,7 @@ impl EventLoop {
         let mut this = EventLoop {
             shared,
             poll,
-            worker,
+            worker: Box::new(worker),
             conns: Slab::new(),
             by_client: BTreeMap::new(),
             listeners: Vec::new(),
@@ -155,6 +157,7 @@ impl EventLoop {
             round: Round::new(),
             next_housekeeping: 0,
             scripts_due: Vec::new(),
+            script_reply: Vec::new(),
             spare: None,
             watcher,
             active_seen: workers,
