@@ -5,6 +5,7 @@
 //! that name) it is that program; as `redoubt` it has subcommands.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod check;
 mod io;
 mod log;
 mod program;

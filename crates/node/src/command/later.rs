@@ -21,7 +21,7 @@ const HASH_FIELD_TTL: &[&str] = &[
 ];
 
 /// The rest.
-const OTHERS: &[&str] = &["migrate", "waitaof"];
+const OTHERS: &[&str] = &["migrate"];
 
 const TABLES: &[&[&str]] = &[HASH_FIELD_TTL, OTHERS];
 

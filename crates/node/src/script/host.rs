@@ -7,6 +7,7 @@ use crate::{Node, Session, Worker};
 use acl::Context;
 use commands::{CommandError, Flags};
 use keyspace::Keys;
+use replication::Targets;
 use resp::{Args, OwnedArgs, Reply};
 use scripting::Host;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,16 @@ pub(super) struct ScriptHost<'a, 'k> {
     pub threshold_us: u64,
     /// Serves other connections of this worker meanwhile.
     pub serve: &'a mut dyn FnMut(),
+}
+
+/// What `redis.set_repl` names.
+fn targets_of(bits: i64) -> Targets {
+    match (bits & scripting::REPL_REPLICA != 0, bits & scripting::REPL_AOF != 0) {
+        (true, true) => Targets::ALL,
+        (true, false) => Targets::REPLICAS,
+        (false, true) => Targets::AOF,
+        (false, false) => Targets::NONE,
+    }
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -104,8 +115,8 @@ impl Host for ScriptHost<'_, '_> {
         }
         self.session.protocol = reply.protocol();
         self.keys.db = self.session.db;
-        let recorded = self.worker.record_off;
-        self.worker.record_off |= self.repl & scripting::REPL_REPLICA == 0;
+        let targets = self.worker.targets;
+        self.worker.targets = targets_of(self.repl);
         let failed = self.node.run_in_script(
             self.worker,
             self.session,
@@ -115,7 +126,7 @@ impl Host for ScriptHost<'_, '_> {
             reply,
             self.from_master,
         );
-        self.worker.record_off = recorded;
+        self.worker.targets = targets;
         self.node.count_script_call(self.worker, command, failed);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::replica::ReplicaFeed;
 use super::stream::Stream;
-use node::{ClientKind, Session};
+use node::{ClientKind, OnFile, Session};
 use resp::{Decoder, OwnedArgs};
 use std::io::ErrorKind;
 
@@ -22,6 +22,8 @@ pub struct Conn {
     pub output: Vec<u8>,
     /// Where in `output` sending goes on.
     pub output_start: usize,
+    /// Replies that wait until the append-only file is on disk, and what comes behind them.
+    pub gated: Option<Box<Gated>>,
     /// A request that has to wait for the end of CLIENT PAUSE.
     pub held: Option<OwnedArgs>,
     /// A script that is to be run next, or runs.
@@ -50,6 +52,14 @@ pub enum Script {
     Runs,
 }
 
+/// Replies at the gate.
+pub struct Gated {
+    /// What must be on disk.
+    pub needs: OnFile,
+    /// What is sent then.
+    pub bytes: Vec<u8>,
+}
+
 /// What a write left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
@@ -72,6 +82,7 @@ impl Conn {
             input_start: 0,
             output: Vec::new(),
             output_start: 0,
+            gated: None,
             held: None,
             script: Script::None,
             feed: None,
@@ -84,7 +95,16 @@ impl Conn {
 
     /// Bytes that wait to be sent.
     pub fn pending_output(&self) -> usize {
-        self.output.len() - self.output_start
+        let gated = self.gated.as_ref().map_or(0, |gated| gated.bytes.len());
+        self.output.len() - self.output_start + gated
+    }
+
+    /// What is sent from here on waits until this is on disk.
+    pub fn hold_replies(&mut self, needs: OnFile) {
+        match &mut self.gated {
+            Some(gated) => gated.needs = gated.needs.max(needs),
+            None => self.gated = Some(Box::new(Gated { needs, bytes: Vec::new() })),
+        }
     }
 
     /// True while no request may be run.
@@ -92,10 +112,11 @@ impl Conn {
         self.closing
             || self.session.waiting.is_some()
             || self.held.is_some()
+            || self.gated.is_some()
             || !matches!(self.script, Script::None)
     }
 
-    /// Sends what waits.
+    /// Sends what waits and may leave.
     pub fn flush(&mut self) -> Flush {
         while self.output_start < self.output.len() {
             match self.stream.write(&self.output[self.output_start..]) {
@@ -117,12 +138,19 @@ impl Conn {
         if self.output.capacity() > 0 {
             self.output = Vec::new();
         }
+        if self.gated.is_some() {
+            return Flush::Pending;
+        }
         Flush::Done
     }
 
     /// Sends `bytes` behind what waits already; what does not go out at once is kept.
     pub fn send(&mut self, bytes: &[u8]) -> Flush {
-        if self.pending_output() > 0 {
+        if let Some(gated) = &mut self.gated {
+            gated.bytes.extend_from_slice(bytes);
+            return Flush::Pending;
+        }
+        if self.output.len() > self.output_start {
             self.output.extend_from_slice(bytes);
             return self.flush();
         }

@@ -3,13 +3,14 @@
 //! One thread. It never blocks: names are resolved and connections made by helper threads, an RDB
 //! is loaded by another; their results come back through a channel.
 
+use super::host::Tools;
 use super::load::{self, LoadHow, LoadReport};
 use crate::io::stream::Stream;
 use crate::io::worker::Shared;
 use crate::log::WARNING;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token, Waker};
-use node::{Node, StreamApplier, Worker};
+use node::{AofState, Node, StreamApplier, Worker};
 use replication::{LinkId, LinkState, MasterInput, ReplicaInput, ReplicaOutput};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Write};
@@ -44,6 +45,7 @@ struct Connection {
 /// The driver.
 pub struct LinkDriver {
     shared: Arc<Shared>,
+    tools: Arc<Tools>,
     poll: Poll,
     waker: Arc<Waker>,
     worker: Worker,
@@ -63,6 +65,7 @@ impl LinkDriver {
     /// selected where the loaded data ends.
     pub fn new(
         shared: Arc<Shared>,
+        tools: Arc<Tools>,
         poll: Poll,
         waker: Arc<Waker>,
         worker: Worker,
@@ -71,6 +74,7 @@ impl LinkDriver {
         let (helper, helped) = channel();
         LinkDriver {
             shared,
+            tools,
             poll,
             waker,
             worker,
@@ -302,6 +306,10 @@ impl LinkDriver {
                     node.repl
                         .link()
                         .handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
+                    if node.settings.load().config.appendonly && node.aof.state() == AofState::Off {
+                        self.tools.restart_aof();
+                        node.set_file_gate();
+                    }
                 }
             }
             self.drain(node);
@@ -398,6 +406,10 @@ impl LinkDriver {
         node.persistence.load_started.store(self.worker.now.unix().secs(), Ordering::Relaxed);
         node.repl.link().handle_input(now, ReplicaInput::LoadStarted { link });
         node.persistence.loading.store(true, Ordering::Release);
+        if node.aof.state() != AofState::Off {
+            // What is replaced needs no file; the new data gets one when it is there.
+            self.tools.stop_aof();
+        }
         let (shared, helper, waker) =
             (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
         std::thread::spawn(move || {
@@ -478,7 +490,7 @@ fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
     load::flush_all(node);
     node.end_all_waits();
     let file = File::open(&path).map_err(|error| error.to_string())?;
-    let how = LoadHow { drop_expired: false, replace: false };
+    let how = LoadHow { drop_expired: false, replace: false, done_before: 0 };
     let report = load::load(node, BufReader::with_capacity(1 << 20, file), how);
     if report.is_err() {
         load::flush_all(node);

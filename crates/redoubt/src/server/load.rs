@@ -32,10 +32,21 @@ pub struct LoadHow {
     pub drop_expired: bool,
     /// A key that is there is replaced (DEBUG RELOAD MERGE); else it is an error.
     pub replace: bool,
+    /// Bytes of other files that were loaded before, for the progress.
+    pub done_before: u64,
 }
 
 /// Loads everything. Keys that were loaded before an error stay: the caller decides what then.
 pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, String> {
+    load_front(node, input, how).map(|(report, _)| report)
+}
+
+/// As [`load`], for an RDB with something behind it: the reader comes back at its end.
+pub fn load_front<R: Read>(
+    node: &Node,
+    input: R,
+    how: LoadHow,
+) -> Result<(LoadReport, RdbReader<R>), String> {
     let settings = node.settings.load_full();
     let options = ReadOptions {
         decode: DecodeOptions { limits: settings.env.limits },
@@ -52,7 +63,7 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
     let (mut report, mut db) = (LoadReport::default(), 0usize);
     loop {
         if report.keys % 1024 == 0 {
-            node.persistence.load_done.store(reader.offset(), Relaxed);
+            node.persistence.load_done.store(how.done_before + reader.offset(), Relaxed);
         }
         match reader.next_event().map_err(|error| error.to_string())? {
             Event::Aux { name, value } => note_aux(&mut report, name, value),
@@ -114,7 +125,7 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow) -> Result<LoadReport, S
     }
     node.persistence.load_keys.store(report.keys, Relaxed);
     node.persistence.load_expired.store(report.expired, Relaxed);
-    Ok(report)
+    Ok((report, reader))
 }
 
 fn insert(

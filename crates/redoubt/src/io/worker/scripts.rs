@@ -42,6 +42,7 @@ impl EventLoop {
         };
         let mut worker = std::mem::replace(&mut self.worker, *spare);
         let mut reply = Reply::new(session.protocol);
+        worker.begin_turn();
         let mut events = None;
         let next =
             node.handle_long(&mut worker, &mut session, &args.as_args(), &mut reply, &mut || {
@@ -87,6 +88,7 @@ impl EventLoop {
         super::bump(&self.worker.stats.writes, 1);
         super::bump(&self.worker.stats.net_output, reply.len() as u64);
         let now = self.worker.now.mono().0;
+        self.hold_if_gated(at);
         let EventLoop { worker, conns, .. } = self;
         let Some(conn): Option<&mut Conn> = conns.get_mut(at) else { return false };
         conn.send(reply.bytes()) != Flush::Broken && !conn.over_limit(&worker.settings.config, now)
