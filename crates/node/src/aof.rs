@@ -143,8 +143,7 @@ impl Aof {
     #[inline]
     pub fn is_open_to(&self, needs: OnFile) -> bool {
         let open_to = self.open_to.load(Ordering::SeqCst);
-        needs.write <= open_to
-            && (needs.read <= open_to || self.has_error.load(Ordering::Acquire))
+        needs.write <= open_to && (needs.read <= open_to || self.has_error.load(Ordering::Acquire))
     }
 
     /// The position up to which replies may leave; `u64::MAX` without a gate.
@@ -178,8 +177,7 @@ impl Node {
     /// After a change of `appendonly` or `appendfsync`: whether replies wait at all. Whoever syncs
     /// the file moves the gate on from there.
     pub fn set_file_gate(&self) {
-        let always =
-            self.settings.load().config.appendfsync == config::AppendFsync::Always;
+        let always = self.settings.load().config.appendfsync == config::AppendFsync::Always;
         if self.aof.state() != AofState::On || !always {
             self.open_file_gate(u64::MAX);
         } else if self.aof.open_to() == u64::MAX {

@@ -3,9 +3,9 @@
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use keyspace::DbStripe;
+use replication::Targets;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use replication::Targets;
 use stdx::{MonoMs, Prng, UnixMs};
 use structures::Entry;
 

@@ -193,9 +193,7 @@ fn named(filename: &[u8], seq: i64, kind: &str) -> FileInfo {
 /// Source: redis 7.0 `sds.c:sdsneedsrepr`.
 fn needs_quotes(name: &[u8]) -> bool {
     name.is_empty()
-        || name.iter().any(|&b| {
-            matches!(b, b'\\' | b'"' | b'\'') || !b.is_ascii_graphic()
-        })
+        || name.iter().any(|&b| matches!(b, b'\\' | b'"' | b'\'') || !b.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -238,16 +236,14 @@ mod tests {
             ("file a seq 1 type z\n", "Unknown AOF file type"),
             ("file d/a seq 1 type b\n", "File can't be a path, just a filename"),
             ("file a seq 1 type b\nfile b seq 2 type b\n", "Found duplicate base file information"),
-            (
-                "file a seq 2 type i\nfile b seq 2 type i\n",
-                "Found a non-monotonic sequence number",
-            ),
+            ("file a seq 2 type i\nfile b seq 2 type i\n", "Found a non-monotonic sequence number"),
             ("file a seq 1 type b", "The AOF manifest file contains too long line"),
             (&long, "The AOF manifest file contains too long line"),
         ] {
             assert_eq!(Manifest::parse(text.as_bytes()).unwrap_err().what, what, "{text}");
         }
-        let fine = "# a comment\nfile a seq 3 type b new word\nfile h seq 1 type h\nfile i seq 9 type i\n";
+        let fine =
+            "# a comment\nfile a seq 3 type b new word\nfile h seq 1 type h\nfile i seq 9 type i\n";
         let manifest = Manifest::parse(fine.as_bytes()).unwrap();
         assert_eq!((manifest.base_seq, manifest.incr_seq, manifest.history.len()), (3, 9, 1));
     }

@@ -307,10 +307,8 @@ impl<R: Read> AofReader<R> {
     ) -> Result<(usize, usize), AofError> {
         let offset = self.offset + at as u64;
         if self.fill(at + 1)? && self.buf[self.start + at] != mark {
-            let kind = AofErrorKind::Malformed {
-                expected,
-                found: shown(&self.buf[self.start + at..]),
-            };
+            let kind =
+                AofErrorKind::Malformed { expected, found: shown(&self.buf[self.start + at..]) };
             return Err(AofError { offset, kind });
         }
         let Some(len) = self.line(at, expected)? else {
@@ -347,8 +345,7 @@ impl<R: Read> AofReader<R> {
         self.ranges.clear();
         self.lines += 1;
         for _ in 0..count {
-            let (length, head) =
-                self.number(at, b'$', 0, "'$' and the length of an argument")?;
+            let (length, head) = self.number(at, b'$', 0, "'$' and the length of an argument")?;
             let from = at + head;
             self.lines += 1;
             if length > COMMAND_MAX - from - 2 {

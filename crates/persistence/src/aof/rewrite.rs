@@ -10,12 +10,7 @@ use structures::{Elem, Stream, StreamGroup, StreamId, ValueRef};
 const ITEMS: usize = 64;
 
 /// Appends the commands that make one key. `expire_at` is absolute, in milliseconds.
-pub fn encode_commands(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    value: ValueRef<'_>,
-    expire_at: Option<i64>,
-) {
+pub fn encode_commands(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expire_at: Option<i64>) {
     match value {
         ValueRef::Str(text) => {
             push_array_len(out, 3);

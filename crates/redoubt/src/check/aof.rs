@@ -68,7 +68,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn run(mode: Mode, path: &Path) -> Result<(), Stop> {
-    let cannot_open = |error: std::io::Error| format!("Cannot open file {}: {}", path.display(), reason(&error));
+    let cannot_open =
+        |error: std::io::Error| format!("Cannot open file {}: {}", path.display(), reason(&error));
     let mut head = Vec::new();
     let file = File::open(path).map_err(cannot_open)?;
     file.take(64 * 1024)
@@ -103,7 +104,9 @@ fn multi_part(mode: Mode, path: &Path) -> Result<(), Stop> {
         if is_base {
             let mut magic = [0; 5];
             let rdb = File::open(&file)
-                .map_err(|error| format!("Cannot open file {}: {}", file.display(), reason(&error)))?
+                .map_err(|error| {
+                    format!("Cannot open file {}: {}", file.display(), reason(&error))
+                })?
                 .read_exact(&mut magic)
                 .is_ok()
                 && &magic == b"REDIS";
@@ -194,14 +197,10 @@ fn check(mode: Mode, path: &Path, name: &str, is_last: bool) -> Result<Outcome, 
         return Ok(Outcome::Valid);
     }
     if !matches!(mode, Mode::Fix) {
-        return Err(format!(
-            "AOF {name} is not valid. Use the --fix option to try fixing it."
-        ));
+        return Err(format!("AOF {name} is not valid. Use the --fix option to try fixing it."));
     }
     if !is_last {
-        println!(
-            "Failed to truncate AOF {name} because it is not the last file"
-        );
+        println!("Failed to truncate AOF {name} because it is not the last file");
         return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file finally. Then re-run redis-check-aof.".into());
     }
     fix(path, name, size, ok)
@@ -258,7 +257,10 @@ fn commands<R: Read>(
             }
             Ok(AofEvent::Eof) => {
                 if progress.multi {
-                    println!("0x{:16x}: Reached EOF before reading EXEC for MULTI", progress.last_at);
+                    println!(
+                        "0x{:16x}: Reached EOF before reading EXEC for MULTI",
+                        progress.last_at
+                    );
                 }
                 return Ok(None);
             }
@@ -303,12 +305,17 @@ fn is_damaged_seal(error: &AofError, start: u64) -> bool {
 fn report(error: &AofError, start: u64, name: &str) {
     match &error.kind {
         AofErrorKind::Truncated { at, wanted, .. } if *wanted > 0 => {
-            println!("0x{at:16x}: Expected to read {wanted} bytes, got {} bytes", error.offset.saturating_sub(*at));
+            println!(
+                "0x{at:16x}: Expected to read {wanted} bytes, got {} bytes",
+                error.offset.saturating_sub(*at)
+            );
         }
         AofErrorKind::Truncated { expected, at, .. } => {
             println!("0x{at:16x}: Expected {expected}, got the end of the file");
         }
-        AofErrorKind::Malformed { found, .. } if error.offset == start && !found.starts_with("'#") && !found.starts_with("'*") => {
+        AofErrorKind::Malformed { found, .. }
+            if error.offset == start && !found.starts_with("'#") && !found.starts_with("'*") =>
+        {
             println!("AOF {name} format error");
         }
         AofErrorKind::Malformed { expected, found } => {

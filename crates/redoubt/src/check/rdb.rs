@@ -80,7 +80,9 @@ pub fn check<R: Read>(input: R) -> Option<RdbReader<R>> {
                 let offset = reader.offset();
                 match checksum {
                     Some(_) => println!("[offset {offset}] Checksum OK"),
-                    None => println!("[offset {offset}] RDB file was saved with checksum disabled: no check performed."),
+                    None => println!(
+                        "[offset {offset}] RDB file was saved with checksum disabled: no check performed."
+                    ),
                 }
                 println!("[offset {offset}] \\o/ RDB looks OK! \\o/");
                 counts.print();

@@ -250,7 +250,8 @@ fn write_commands(
     let mut sink = CommandSink { output: io::BufWriter::new(file), db: None };
     let result = (|| {
         if node.settings.load().config.aof_timestamp_enabled {
-            sink.output.write_all(format!("#TS:{}\r\n", node.host.now().unix().secs()).as_bytes())?;
+            sink.output
+                .write_all(format!("#TS:{}\r\n", node.host.now().unix().secs()).as_bytes())?;
         }
         for source in &functions {
             let mut command = Vec::new();

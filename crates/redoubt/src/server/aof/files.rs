@@ -60,7 +60,11 @@ impl Files {
             Err(error) => Err(error),
         }
         .map_err(|error| {
-            format!("Can't open or create append-only dir {}: {}", self.dir.display(), sys::reason(&error))
+            format!(
+                "Can't open or create append-only dir {}: {}",
+                self.dir.display(),
+                sys::reason(&error)
+            )
         })
     }
 

@@ -108,7 +108,10 @@ impl Part<'_> {
         let how = LoadHow { drop_expired: false, replace: false, done_before: self.done };
         let (_, reader) = load::load_front(self.node, file, how).map_err(|why| {
             crate::log::write(WARNING, &format!("{}: {why}", self.name()));
-            format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted", self.name())
+            format!(
+                "Error reading the RDB preamble of the AOF file {}, AOF loading aborted",
+                self.name()
+            )
         })?;
         let offset = reader.offset();
         let (file, ahead) = reader.into_parts();
@@ -204,10 +207,8 @@ impl Part<'_> {
             (None, Some(error)) => format!("a command that is not whole ({error})"),
             (None, None) => "nothing".into(),
         };
-        let lost = format!(
-            "{name}: the last {} of its {end} bytes are {what}",
-            end.saturating_sub(keep)
-        );
+        let lost =
+            format!("{name}: the last {} of its {end} bytes are {what}", end.saturating_sub(keep));
         if !self.is_last {
             crate::log::write(WARNING, &lost);
             return Err("Fatal error: the truncated file is not the last file".into());

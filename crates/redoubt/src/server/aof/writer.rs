@@ -111,9 +111,15 @@ impl Writer {
             let base = self.manifest.replace_base(&self.files.filename, rdb, 0);
             let name = String::from_utf8_lossy(&base.name).into_owned();
             crate::log::write(NOTICE, &format!("Creating AOF base file {name} on server start"));
-            crate::server::snapshot::write_base(&self.node, &self.files.temp_base(), rdb, &|| false, &mut || {})
-                .and_then(|()| std::fs::rename(self.files.temp_base(), self.files.part(&base.name)))
-                .map_err(|error| fail("create the base of", &error))?;
+            crate::server::snapshot::write_base(
+                &self.node,
+                &self.files.temp_base(),
+                rdb,
+                &|| false,
+                &mut || {},
+            )
+            .and_then(|()| std::fs::rename(self.files.temp_base(), self.files.part(&base.name)))
+            .map_err(|error| fail("create the base of", &error))?;
         }
         match self.manifest.incrs.last() {
             Some(last) => {
@@ -172,8 +178,8 @@ impl Writer {
     fn sleep(&self, time: Duration, for_bytes: bool) {
         let parked = &self.node.aof.parked;
         parked.store(for_bytes, SeqCst);
-        let busy = self.tools.aof.has_tasks()
-            || (for_bytes && self.node.log.file_pending_bytes() > 0);
+        let busy =
+            self.tools.aof.has_tasks() || (for_bytes && self.node.log.file_pending_bytes() > 0);
         if !busy {
             std::thread::park_timeout(time);
         }
@@ -191,9 +197,7 @@ impl Writer {
             }
             AofTask::Stop => self.stop(),
             AofTask::Rewritten { result: Ok(base), .. } => self.new_base = Some(base),
-            AofTask::Rewritten { generation, .. }
-                if !self.tools.aof.is_current(generation) =>
-            {
+            AofTask::Rewritten { generation, .. } if !self.tools.aof.is_current(generation) => {
                 self.rewrite_ended();
             }
             AofTask::Rewritten { result: Err(why), .. } => self.rewrite_failed(&why),
@@ -392,10 +396,7 @@ impl Writer {
 
     fn clear_error(&mut self) {
         if self.node.aof.error().is_some() && self.node.aof.set_error(None) {
-            crate::log::write(
-                WARNING,
-                "AOF write error looks solved, Redis can write again.",
-            );
+            crate::log::write(WARNING, "AOF write error looks solved, Redis can write again.");
         }
     }
 
@@ -416,7 +417,10 @@ impl Writer {
         if let Err(error) = made {
             crate::log::write(
                 WARNING,
-                &format!("Can't open a new append-only file for the rewrite: {}", sys::reason(&error)),
+                &format!(
+                    "Can't open a new append-only file for the rewrite: {}",
+                    sys::reason(&error)
+                ),
             );
             self.cut_failed = Some(sys::reason(&error));
             if waits {
@@ -431,10 +435,7 @@ impl Writer {
     fn add_incr(&mut self) -> std::io::Result<()> {
         let info: FileInfo = self.manifest.next_incr(&self.files.filename);
         let name = String::from_utf8_lossy(&info.name).into_owned();
-        crate::log::write(
-            NOTICE,
-            &format!("Creating AOF incr file {name} on background rewrite"),
-        );
+        crate::log::write(NOTICE, &format!("Creating AOF incr file {name} on background rewrite"));
         let path = self.files.part(&info.name);
         let part = open_part(&path, true)?;
         let mut manifest = self.manifest.clone();
@@ -536,7 +537,10 @@ impl Writer {
         }
         self.turn();
         if let Err(error) = self.sync() {
-            crate::log::write(WARNING, &format!("Fail to fsync the AOF file: {}", sys::reason(&error)));
+            crate::log::write(
+                WARNING,
+                &format!("Fail to fsync the AOF file: {}", sys::reason(&error)),
+            );
         }
         self.node.log.close_file();
         self.steps.clear();
