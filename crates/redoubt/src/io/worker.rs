@@ -19,8 +19,8 @@ use super::stream::Stream;
 use super::sys;
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
-use node::{ClientInfo, Message, Next, Node, ReplicaTask, Session, Worker};
-use replication::{ConnId, MasterInput};
+use node::{ClientInfo, Message, Next, Node, OnFile, ReplicaTask, Session, Worker};
+use replication::{ConnId, MasterInput, Position};
 use resp::Reply;
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -120,6 +120,10 @@ pub struct EventLoop {
     next_housekeeping: u64,
     /// Connections with a script to be run.
     scripts_due: Vec<usize>,
+    /// Connections whose replies wait for the append-only file.
+    gated: Vec<usize>,
+    /// Some of them need not wait any more.
+    gate_open: bool,
     /// Stands in for `worker` while a script has that one.
     spare: Option<Box<Worker>>,
     /// The first worker's: how all are doing.
@@ -153,6 +157,8 @@ impl EventLoop {
             round: Round::new(),
             next_housekeeping: 0,
             scripts_due: Vec::new(),
+            gated: Vec::new(),
+            gate_open: false,
             spare: None,
             watcher,
             active_seen: workers,
@@ -254,6 +260,7 @@ impl EventLoop {
     fn timeout(&self) -> Duration {
         if !self.again.is_empty()
             || self.pump_again
+            || self.gate_open
             || self.shared.node.mailboxes[self.worker.index].is_signalled()
         {
             return Duration::ZERO;
@@ -464,6 +471,11 @@ impl EventLoop {
         let EventLoop { worker, conns, unsent, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return };
         bump(&worker.stats.net_output, bytes.len() as u64);
+        if conn.gated.is_some() {
+            // Behind what waits for the disk.
+            conn.send(bytes);
+            return;
+        }
         conn.output.extend_from_slice(bytes);
         if !conn.unsent {
             conn.unsent = true;
@@ -569,6 +581,8 @@ impl EventLoop {
                         self.send_on(client, Message::Close { client, flush });
                     }
                 }
+                // Looked at at the end of each round.
+                Message::OpenGate => {}
                 Message::Resume => self.resume(),
                 Message::CheckChannels { client } => {
                     if let Some(&at) = self.by_client.get(&client)
@@ -674,7 +688,7 @@ impl EventLoop {
         }
     }
 
-    fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: u64) {
+    fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: Position) {
         let Some(&at) = self.by_client.get(&client) else { return };
         let conn = &mut self.conns[at];
         if conn.session.waiting.as_ref().is_none_or(|waiting| waiting.ticket != ticket) {
@@ -682,8 +696,13 @@ impl EventLoop {
         }
         conn.session.waiting = None;
         conn.session.info.blocked.store(false, Ordering::Relaxed);
-        if position > 0 {
+        if position > Position::START {
             conn.session.last_write = position;
+            let needs = OnFile { write: position.file_position(), read: 0 };
+            if !self.shared.node.aof.is_open_to(needs) {
+                conn.hold_replies(needs);
+                self.gated.push(at);
+            }
         }
         bump(&self.worker.stats.net_output, bytes.len() as u64);
         if conn.send(bytes) == Flush::Broken {
@@ -706,6 +725,7 @@ impl EventLoop {
         let Some(conn) = self.conns.get_mut(at) else { return };
         let Some(args) = conn.held.take() else { return };
         let mut reply = Reply::new(conn.session.protocol);
+        self.worker.begin_turn();
         match node.handle_first(&mut self.worker, &mut conn.session, &args.as_args(), &mut reply) {
             Next::Continue | Next::Blocked => {}
             Next::Held => {
@@ -719,6 +739,10 @@ impl EventLoop {
             }
             Next::Close => conn.closing = true,
         }
+        if !reply.is_empty() {
+            self.hold_if_gated(at);
+        }
+        let Some(conn) = self.conns.get_mut(at) else { return };
         if conn.send(reply.bytes()) == Flush::Broken || (conn.closing && conn.pending_output() == 0)
         {
             return self.close(at);
@@ -785,13 +809,68 @@ impl EventLoop {
         }
     }
 
+    // ---- the gate --------------------------------------------------------------------------
+
+    /// The replies that come next wait if what they depend on is not on disk yet.
+    fn hold_if_gated(&mut self, at: usize) {
+        let needs = self.worker.take_dependence();
+        if !self.shared.node.aof.is_open_to(needs)
+            && let Some(conn) = self.conns.get_mut(at)
+        {
+            conn.hold_replies(needs);
+            self.gated.push(at);
+        }
+    }
+
+    /// Sends the replies that need not wait any more; their connections go on.
+    fn open_gate(&mut self) {
+        self.gate_open = false;
+        for at in std::mem::take(&mut self.gated) {
+            let Some(conn) = self.conns.get_mut(at) else { continue };
+            let Some(gated) = conn.gated.take() else { continue };
+            if !self.shared.node.aof.is_open_to(gated.needs) {
+                conn.gated = Some(gated);
+                self.gated.push(at);
+                continue;
+            }
+            if conn.send(&gated.bytes) == Flush::Broken
+                || (conn.closing && conn.pending_output() == 0)
+            {
+                self.close(at);
+                continue;
+            }
+            conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
+            if conn.feed.is_some() {
+                self.pump(at);
+            }
+            self.go_on(at);
+        }
+    }
+
+    /// Says that replies wait, and looks whether they had to meanwhile.
+    fn wait_at_gate(&mut self) {
+        let aof = &self.shared.node.aof;
+        aof.wait(self.worker.index);
+        self.gate_open = self.gated.iter().any(|at| {
+            let gated = self.conns.get(*at).and_then(|conn| conn.gated.as_ref());
+            gated.is_none_or(|gated| aof.is_open_to(gated.needs))
+        });
+    }
+
     /// At the end of a round: what grew is sent, what is garbage is given away.
     fn after_round(&mut self) {
+        if !self.gated.is_empty() {
+            self.open_gate();
+            self.run_scripts();
+        }
         if self.worker.log_grew {
             self.worker.log_grew = false;
             if self.shared.node.wake_streams(self.worker.index) {
                 self.pump_again = true;
             }
+        }
+        if !self.gated.is_empty() {
+            self.wait_at_gate();
         }
         if self.pump_again {
             self.pump_all();

@@ -42,6 +42,7 @@ impl EventLoop {
         };
         let mut worker = std::mem::replace(&mut self.worker, *spare);
         let mut reply = Reply::new(session.protocol);
+        worker.begin_turn();
         let mut events = None;
         let next =
             node.handle_long(&mut worker, &mut session, &args.as_args(), &mut reply, &mut || {
@@ -72,6 +73,7 @@ impl EventLoop {
             Next::Held => conn.held = Some(args.clone()),
             Next::Close => conn.closing = true,
         }
+        self.hold_if_gated(at);
         if !reply.is_empty() {
             // The connection's next script may follow at once: their replies go out together.
             self.queue(at, reply.bytes());
