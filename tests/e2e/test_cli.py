@@ -125,12 +125,12 @@ def test_what_is_not_there_is_named():
 
 
 def benchmark(port, *args, stdin=b""):
-    """Lines of `redoubt benchmark` and of redis-benchmark, numbers replaced by N."""
+    """Lines of `redoubt benchmark` and of redis-benchmark, numbers replaced by N (a rate is `inf` when no time was measured)."""
     outputs = []
     for words in ([shutil.which("redis-benchmark")], [redoubt_binary(), "benchmark"]):
         code, out, err = run(words, *args, port=port, stdin=stdin)
         lines = [line.split("\r")[-1] for line in out.decode().split("\n")]
-        outputs.append((code, [re.sub(r"\d+\.\d+", "N", line).strip() for line in lines], err))
+        outputs.append((code, [re.sub(r"\d+\.\d+|\binf\b", "N", line).strip() for line in lines], err))
     return outputs
 
 

@@ -183,7 +183,7 @@ mod tests {
         let fits = |(line, start): (&String, &&str)| line.starts_with(*start);
         assert!(lines.len() == starts.len() && lines.iter().zip(&starts).all(fits), "{lines:#?}");
         let idle: Vec<_> = loaded.config.without_effect().into_iter().map(|row| row.name).collect();
-        assert_eq!(idle, ["syslog-ident"]);
+        assert_eq!(idle, ["syslog-ident", "appendonly"]);
         assert!(node::registry().find(b"config").is_none());
     }
 }
