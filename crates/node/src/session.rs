@@ -5,6 +5,7 @@ use crate::client::ClientInfo;
 use crate::pubsub::Topic;
 use crate::registry::CommandRef;
 use keyspace::WatchFlag;
+use replication::Position;
 use resp::{OwnedArgs, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ pub struct Session {
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// Log position of the connection's last write, for WAIT.
-    pub last_write: u64,
+    pub last_write: Position,
     /// Set while a blocking command waits.
     pub waiting: Option<Waiting>,
     /// Bytes that precede the reply of the command that runs (messages to itself).
@@ -131,7 +132,7 @@ impl Session {
             topic_bytes: 0,
             held_bytes: 0,
             reply_mode: ReplyMode::On,
-            last_write: 0,
+            last_write: Position::START,
             waiting: None,
             pushes: Vec::new(),
             after: Vec::new(),

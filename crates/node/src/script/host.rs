@@ -8,6 +8,7 @@ use crate::{Node, Session, Worker};
 use acl::Context;
 use commands::{CommandError, Flags};
 use keyspace::Keys;
+use replication::Targets;
 use resp::{Args, OwnedArgs, Reply};
 use scripting::Host;
 use std::sync::atomic::Ordering;
@@ -39,6 +40,15 @@ pub(super) struct ScriptHost<'a, 'k> {
 }
 
 const KILLED: &str = "Lua script killed by user with SCRIPT KILL.";
+/// What `redis.set_repl` names.
+fn targets_of(bits: i64) -> Targets {
+    match (bits & scripting::REPL_REPLICA != 0, bits & scripting::REPL_AOF != 0) {
+        (true, true) => Targets::ALL,
+        (true, false) => Targets::REPLICAS,
+        (false, true) => Targets::AOF,
+        (false, false) => Targets::NONE,
+    }
+}
 
 fn text(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -132,8 +142,8 @@ impl Host for ScriptHost<'_, '_> {
         }
         self.session.protocol = reply.protocol();
         self.keys.db = self.session.db;
-        let recorded = self.worker.record_off;
-        self.worker.record_off |= self.repl & scripting::REPL_REPLICA == 0;
+        let targets = self.worker.targets;
+        self.worker.targets = targets_of(self.repl);
         let failed = self.node.run_in_script(
             self.worker,
             self.session,
@@ -143,7 +153,7 @@ impl Host for ScriptHost<'_, '_> {
             reply,
             self.from_master,
         );
-        self.worker.record_off = recorded;
+        self.worker.targets = targets;
         self.count_call(command, failed.is_some());
         if let Some(error) = &failed {
             self.count_error(error.text());

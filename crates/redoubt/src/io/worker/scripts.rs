@@ -43,6 +43,7 @@ impl EventLoop {
         let mut worker = std::mem::replace(&mut self.worker, spare);
         let room = std::mem::take(&mut self.script_reply);
         let mut reply = Reply::with_buffer(room, session.protocol);
+        worker.begin_turn();
         let mut events = None;
         let next =
             node.handle_long(&mut worker, &mut session, &args.as_args(), &mut reply, &mut || {
@@ -78,6 +79,7 @@ impl EventLoop {
             Next::Held => conn.held = Some(args.clone()),
             Next::Close => conn.closing = true,
         }
+        self.hold_if_gated(at);
         if !reply.is_empty() {
             // The connection's next script may follow at once: their replies go out together.
             self.queue(at, reply.bytes());
@@ -105,6 +107,7 @@ impl EventLoop {
         self.take_new_conns();
         self.take_moved();
         self.take_messages();
+        self.turn_gate();
         self.flush_unsent();
     }
 }
