@@ -2,7 +2,7 @@
 //! that a crash at any moment leaves a whole set.
 
 use crate::io::sys;
-use crate::log::{NOTICE, WARNING};
+use crate::log::{DEBUG, NOTICE, WARNING};
 use config::Config;
 use persistence::aof::Manifest;
 use std::fs::File;
@@ -76,12 +76,12 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.dir.is_dir() {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF manifest file {} doesn't exist", file_name(&path)),
                     );
                 } else {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF directory {} doesn't exist", self.dir.display()),
                     );
                 }
