@@ -6,6 +6,7 @@
 
 use mio::Waker;
 use node::{ClientInfo, Message, Node, SentinelMode};
+use replication::Position;
 use resp::{Args, Reply};
 use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel};
 use std::collections::VecDeque;
@@ -133,7 +134,7 @@ impl Brain {
                     client: held.client,
                     ticket: held.ticket,
                     bytes,
-                    position: 0,
+                    position: Position::START,
                 });
             }
         }
