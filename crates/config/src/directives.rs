@@ -420,7 +420,7 @@ directives! {
         maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
         maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, 0, "How long one eviction may take.";
         maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, 0, "Memory of all clients together; 0 = no limit.";
-        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
+        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, 0, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
         lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
         lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
         lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, 0, "Free evicted values in the background.";
