@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use stdx::ViewAddrs;
+
 use crate::addr::{Addr, valid_host};
 use crate::timing::{DEFAULT_CRASH_GRACE_MS, DEFAULT_PARALLEL_SYNCS, EPOCH_MAX, Periods};
 
@@ -105,6 +107,8 @@ pub(crate) struct MasterConf {
     pub leader_epoch: u64,
     pub replicas: Vec<Addr>,
     pub peers: Vec<(Addr, Option<String>)>,
+    /// Further addresses of nodes and sentinels.
+    pub views: Vec<(Addr, ViewAddrs)>,
 }
 
 impl MasterConf {
@@ -128,6 +132,7 @@ impl MasterConf {
             leader_epoch: 0,
             replicas: Vec::new(),
             peers: Vec::new(),
+            views: Vec::new(),
         }
     }
 }
@@ -324,6 +329,7 @@ impl SentinelConf {
         let args = &statement.args;
         let expected = match args[0].as_str() {
             "known-replica" | "rename-command" => 4..=4,
+            "known-view" => 5..=5,
             "known-sentinel" => 4..=5,
             "down-after-milliseconds"
             | "failover-timeout"
@@ -348,6 +354,7 @@ impl SentinelConf {
         match args[0].as_str() {
             "known-replica" => self.known_replica(args),
             "known-sentinel" => self.known_sentinel(args),
+            "known-view" => self.known_view(args),
             _ => self.master_setting(statement),
         }
     }
@@ -408,6 +415,18 @@ impl SentinelConf {
         if !master.replicas.iter().any(|known| known.same(&addr)) {
             master.replicas.push(addr);
         }
+        Ok(())
+    }
+
+    /// `known-view MASTER HOST PORT VIEW=HOST:PORT,…`
+    fn known_view(&mut self, args: &[String]) -> Result<(), String> {
+        let addr = self.address(&args[2], &args[3])?;
+        let views = ViewAddrs::parse(&args[4]);
+        if views.is_empty() {
+            return Err("Expected views and addresses, like outside=127.0.0.1:36379.".into());
+        }
+        let Some(master) = self.masters.get_mut(&args[1]) else { return Err(NO_MASTER.into()) };
+        master.views.push((addr, views));
         Ok(())
     }
 
@@ -476,7 +495,7 @@ fn words_of_directive(directive: &str) -> Option<usize> {
     Some(match directive {
         "monitor" => 6,
         "rename-command" => 5,
-        "known-replica" | "known-sentinel" => return None,
+        "known-replica" | "known-sentinel" | "known-view" => return None,
         name if is_global(name) => 3,
         _ => 4,
     })

@@ -7,8 +7,9 @@
 use mio::Waker;
 use node::{ClientInfo, Message, Node, SentinelMode};
 use resp::{Args, Reply};
-use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel};
+use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel, ViewPayload};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stdx::MonoMs;
 
@@ -112,6 +113,29 @@ impl Brain {
         self.lock().outputs.pop_front()
     }
 
+    /// Sends an event to the subscribers of its channel, to each with the addresses that it sees.
+    pub fn publish(&self, channel: &str, payload: &str, views: &[ViewPayload]) {
+        let node = &self.node;
+        if views.is_empty() {
+            // Nobody asks from here: every subscriber has a mailbox.
+            let (channel, payload, mut own) = (channel.as_bytes(), payload.as_bytes(), Vec::new());
+            node.pubsub.publish(&node.mailboxes, false, channel, payload, 0, &mut own);
+            return;
+        }
+        node.pubsub.publish_each(&node.mailboxes, channel.as_bytes(), &|client| {
+            let named = {
+                let names = client.names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.named_view.clone()
+            };
+            let suffixed = named.is_some();
+            let seen = named.or_else(|| node.view_of(client));
+            let fits = |other: &&ViewPayload| {
+                other.suffixed == suffixed && seen.as_deref() == Some(other.view.as_str())
+            };
+            views.iter().find(fits).map_or(payload, |other| other.payload.as_str()).as_bytes()
+        });
+    }
+
     /// Sends the replies that have waited for this state of the disk.
     fn release(&self, inner: &mut Inner, token: PersistToken, failed: bool) {
         let mut still = Vec::new();
@@ -143,18 +167,25 @@ impl Brain {
     fn command(&self, client: &ClientInfo, args: &Args<'_>, reply: &mut Reply) -> Option<u64> {
         let argv: Vec<&[u8]> = args.iter().collect();
         let mark = reply.mark();
+        let is_vote = args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
+        if is_vote || args.is(0, "publish") {
+            client.sentinel.store(true, Relaxed);
+        }
+        let view = self.node.view_of(client);
         let mut inner = self.lock();
+        if let Some(named) = inner.machine.view_in_name(&argv) {
+            let mut names = client.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.named_view = Some(named);
+        }
         let before = inner.machine.poll_timeout();
         let now = self.now();
-        let outcome = inner.machine.command(now, &argv, reply);
+        let outcome = inner.machine.command_in_view(now, view.as_deref(), &argv, reply);
         inner.collect();
         let ticket = match outcome {
             CommandOutcome::Done => None,
             CommandOutcome::AfterPersist(token) => {
                 inner.last_ticket += 1;
                 let ticket = inner.last_ticket;
-                let is_vote =
-                    args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
                 let held = Held {
                     token,
                     client: client.id,
@@ -188,8 +219,9 @@ impl SentinelMode for Mode {
         self.0.command(client, args, reply)
     }
 
-    fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String {
-        self.0.lock().machine.info(names, sections)
+    fn info(&self, client: &ClientInfo, names: &[&[u8]], sections: &[(&str, String)]) -> String {
+        let view = self.0.node.view_of(client);
+        self.0.lock().machine.info(view.as_deref(), names, sections)
     }
 }
 
