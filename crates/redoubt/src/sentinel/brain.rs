@@ -66,11 +66,6 @@ impl Brain {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node that serves the clients.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-
     /// The time, as the machine takes it.
     pub fn now(&self) -> Now {
         machine_time(self.node.host.now())
@@ -281,7 +276,7 @@ mod tests {
     }
 
     fn answers(brain: &Brain) -> Vec<(u64, String)> {
-        let messages = brain.node().mailboxes[0].take().into_iter();
+        let messages = brain.node.mailboxes[0].take().into_iter();
         messages
             .filter_map(|message| match message {
                 Message::Unblock { client: CLIENT, ticket, bytes, .. } => {
