@@ -1,12 +1,13 @@
 """Address views: who asks from outside is told addresses that work there, everybody else the ordinary ones."""
 
 import socket
+import subprocess
 
 import pytest
 from redis.sentinel import Sentinel
 
 from network import sh
-from harness import AGAINST, PATIENCE, PRODUCT, Raw, free_port, text, wait_until
+from harness import AGAINST, PATIENCE, PRODUCT, Raw, free_port, redoubt_binary, text, wait_until
 
 pytestmark = pytest.mark.skipif(AGAINST == "redis", reason="redis-server has no address views")
 
@@ -104,7 +105,7 @@ class Published:
                 if told != relays or len(peers & outer) != len(ours) - 1:
                     return False
             return True
-        wait_until(settled, "everybody is known, inside and outside", 2 * PATIENCE)
+        wait_until(settled, "everybody is known, inside and outside", 4 * PATIENCE)
 
     def by_port(self, port):
         return next(node for node in self.data if node.port == int(port))
@@ -140,7 +141,7 @@ def test_clients_of_both_sides_through_a_failover(world):
     for side, client in clients.items():
         def writes(client=client, side=side):
             return client.set(side, "after")
-        wait_until(writes, f"the client {side} writes again", 2 * PATIENCE)
+        wait_until(writes, f"the client {side} writes again", 4 * PATIENCE)
     new_port = inside.discover_master("mymaster")[1]
     new = group.by_port(new_port)
     assert outside.discover_master("mymaster") == ("127.0.0.1", group.outside[new_port])
@@ -189,9 +190,9 @@ def test_rules_that_fit_everybody_do_not_reach_nodes_and_sentinels(world):
     assert asked.ask("CLIENT", "SETNAME", "sentinel-12345678-cmd") == "OK"
     assert asked.ask(*get) == group.address(old)
     old.kill9()
-    new_port = wait_until(lambda: switched(group, old), "all have switched", 2 * PATIENCE)
+    new_port = wait_until(lambda: switched(group, old), "all have switched", 4 * PATIENCE)
     old.start()
-    old.wait_role("slave", 2 * PATIENCE)
+    old.wait_role("slave", 4 * PATIENCE)
     canonical = {str(node.port) for node in group.data}
     for sentinel in group.sentinels:
         wait_until(lambda: sentinel.master_state()["num-slaves"] == "2", "nobody is known twice")
@@ -255,8 +256,12 @@ def test_rules(world):
 
 
 def test_a_sentinel_remembers_after_a_restart(world):
-    group = Published(world, data=(PRODUCT, PRODUCT), sentinels=(PRODUCT, PRODUCT))
+    """And before that: the doctor, standing outside, sees one group under addresses that it can reach."""
+    group = Published(world, data=(PRODUCT, PRODUCT), sentinels=(PRODUCT, PRODUCT), rules="client-net 127.0.0.0/8")
     group.wait_settled()
+    words = [redoubt_binary(), "doctor", f"127.0.0.1:{group.listeners[group.sentinels[0].port]}"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE).stdout
+    assert said.startswith("mymaster: 2 data node(s), 2 sentinel(s)") and "can't be reached" not in said, said
     master, sentinel = group.data[0], group.sentinels[0]
     for node in group.data:
         node.kill9()
@@ -283,6 +288,24 @@ def test_real_redis_nodes_get_their_addresses_from_the_sentinels_file(world):
     assert sentinel.master_addr("mymaster@outside") == ("127.0.0.1", 36379)
     sentinel.restart()
     assert sentinel.master_addr("mymaster@outside") == ("127.0.0.1", 36379)
+
+
+def test_the_rules_of_a_sentinel_change_while_it_runs(world):
+    group = Published(world, data=(PRODUCT, PRODUCT), sentinels=(PRODUCT,))
+    group.wait_settled()
+    sentinel, master = group.sentinels[0], group.data[0]
+    assert sentinel.master_addr() == ("127.0.0.1", master.port)
+    listener = sentinel.cmd("SENTINEL", "CONFIG", "GET", "announce-view")[1]
+    rules = f"{listener} client-net 127.0.0.0/8"
+    assert sentinel.cmd("SENTINEL", "CONFIG", "SET", "announce-view", rules) == "OK"
+    assert sentinel.master_addr() == ("127.0.0.1", group.outside[master.port])
+    with pytest.raises(Exception, match="Invalid value"):
+        sentinel.cmd("SENTINEL", "CONFIG", "SET", "announce-view", "outside")
+    sentinel.restart()
+    assert sentinel.cmd("SENTINEL", "CONFIG", "GET", "announce-view") == ["announce-view", rules]
+    assert sentinel.master_addr() == ("127.0.0.1", group.outside[master.port])
+    assert sentinel.cmd("SENTINEL", "CONFIG", "SET", "announce-view", "") == "OK"
+    assert sentinel.master_addr() == ("127.0.0.1", master.port)
 
 
 def test_config_commands(world):

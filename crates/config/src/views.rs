@@ -81,6 +81,14 @@ impl AnnounceViews {
         })
     }
 
+    /// Reads a text as CONFIG GET shows it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<AnnounceViews, String> {
+        AnnounceViews::parse(&[text.as_bytes()])
+    }
+
     /// Reads the words of a line, of several lines behind each other too: no view has the name of
     /// an item.
     fn parse(words: &[&[u8]]) -> Result<AnnounceViews, String> {
@@ -111,7 +119,11 @@ impl AnnounceViews {
                 ));
             }
         }
-        if items.len() > ITEMS_MAX { Err("too many items".into()) } else { Ok(AnnounceViews(items)) }
+        if items.len() > ITEMS_MAX {
+            Err("too many items".into())
+        } else {
+            Ok(AnnounceViews(items))
+        }
     }
 
     /// One text for each run of items of one view.
@@ -228,6 +240,12 @@ fn contains(net: IpAddr, bits: u8, ip: IpAddr) -> bool {
     differing.checked_shr(width - u32::from(bits)).unwrap_or(0) == 0
 }
 
+impl std::fmt::Display for AnnounceViews {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.texts().join(" "))
+    }
+}
+
 impl Value for AnnounceViews {
     fn set(&mut self, _: &Directive, words: &[&[u8]], origin: Origin) -> Result<(), String> {
         let AnnounceViews(items) = AnnounceViews::parse(words)?;
@@ -241,7 +259,7 @@ impl Value for AnnounceViews {
     }
 
     fn show(&self, _: &Directive) -> Vec<u8> {
-        self.texts().join(" ").into_bytes()
+        self.to_string().into_bytes()
     }
 
     fn lines(&self, row: &Directive, _: &dyn Value) -> Vec<(Vec<u8>, bool)> {
@@ -257,7 +275,7 @@ mod tests {
     use stdx::Prng;
 
     fn read(text: &str) -> Result<AnnounceViews, String> {
-        AnnounceViews::parse(&[text.as_bytes()])
+        AnnounceViews::read(text)
     }
 
     fn view(rules: &str, peer: &str, local: &str, user: &str) -> Option<String> {
@@ -299,8 +317,20 @@ mod tests {
             ("o user app", "172.18.0.2", here, "App", None),
             ("o address h:1", "172.18.0.2", here, "app", None),
             ("a user x b user app c client-net ::/0", "10.0.0.1", here, "app", Some("b")),
-            ("canonical client-net 172.16.0.0/12 o client-net 0.0.0.0/0", "172.18.0.2", here, "", None),
-            ("canonical client-net 172.16.0.0/12 o client-net 0.0.0.0/0", "10.1.1.1", here, "", Some("o")),
+            (
+                "canonical client-net 172.16.0.0/12 o client-net 0.0.0.0/0",
+                "172.18.0.2",
+                here,
+                "",
+                None,
+            ),
+            (
+                "canonical client-net 172.16.0.0/12 o client-net 0.0.0.0/0",
+                "10.1.1.1",
+                here,
+                "",
+                Some("o"),
+            ),
         ] {
             assert_eq!(view(rules, peer, local, user).as_deref(), expected, "{rules} {peer}");
         }
@@ -308,12 +338,19 @@ mod tests {
 
     #[test]
     fn one_line_says_it_all() {
-        let views = read("outside address 127.0.0.1:36379 client-net gateway lan user app").unwrap();
+        let views =
+            read("outside address 127.0.0.1:36379 client-net gateway lan user app").unwrap();
         assert_eq!(views.addresses().to_string(), "outside=127.0.0.1:36379");
-        assert_eq!(views.texts(), ["outside address 127.0.0.1:36379 client-net gateway", "lan user app"]);
+        assert_eq!(
+            views.texts(),
+            ["outside address 127.0.0.1:36379 client-net gateway", "lan user app"]
+        );
         let twice = read("o address a:1 o address [fd00::1]:2").unwrap();
         assert_eq!(twice.addresses().to_string(), "o=[fd00::1]:2");
-        assert_eq!(read("o listener 0.0.0.0:7").unwrap().listeners().collect::<Vec<_>>(), [(None, 7)]);
+        assert_eq!(
+            read("o listener 0.0.0.0:7").unwrap().listeners().collect::<Vec<_>>(),
+            [(None, 7)]
+        );
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub(crate) struct Globals {
     pub deny_scripts_reconfig: bool,
     pub sentinel_user: Option<String>,
     pub sentinel_pass: Option<String>,
+    /// Rules of `announce-view`, in Sentinel's own line: set at run time, they go before the others.
+    pub announce_view: Option<String>,
 }
 
 /// What the file says about one master.
@@ -221,6 +223,11 @@ impl SentinelConf {
         &self.warnings
     }
 
+    /// The rules of a line `sentinel announce-view`, as they stand there: the driver reads them.
+    pub fn announce_view(&self) -> Option<&str> {
+        self.globals.announce_view.as_deref()
+    }
+
     /// True when the file holds a state that this sentinel has written: it votes from the start.
     pub fn has_state(&self) -> bool {
         self.globals.myid.is_some()
@@ -270,6 +277,10 @@ impl SentinelConf {
     }
 
     fn global(&mut self, args: &[String]) -> Result<(), String> {
+        if args[0] == "announce-view" && args.len() > 1 {
+            self.globals.announce_view = Some(args[1..].join(" "));
+            return Ok(());
+        }
         let [name, value] = args else { return Err(UNRECOGNIZED.into()) };
         let globals = &mut self.globals;
         let yes_no = |option: &str, s: &str| {
@@ -486,6 +497,7 @@ fn is_global(directive: &str) -> bool {
             | "announce-hostnames"
             | "sentinel-user"
             | "sentinel-pass"
+            | "announce-view"
     )
 }
 
@@ -495,7 +507,7 @@ fn words_of_directive(directive: &str) -> Option<usize> {
     Some(match directive {
         "monitor" => 6,
         "rename-command" => 5,
-        "known-replica" | "known-sentinel" | "known-view" => return None,
+        "known-replica" | "known-sentinel" | "known-view" | "announce-view" => return None,
         name if is_global(name) => 3,
         _ => 4,
     })

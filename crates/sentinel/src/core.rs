@@ -15,7 +15,7 @@ use crate::link::{Link, LinkId, Owner};
 use crate::model::{Master, MasterId, Node, Peer};
 use crate::scripts::Scripts;
 use crate::timing::{Periods, STATELESS_MUTE_MS};
-use crate::views::Seen;
+use crate::views::{ReadViews, Seen};
 
 /// SENTINEL SIMULATE-FAILURE: crash when elected.
 pub(crate) const FAIL_AFTER_ELECTION: u8 = 1;
@@ -79,6 +79,8 @@ pub(crate) struct Core {
     pub touch_all: bool,
     /// Our own further addresses, where views are used at all.
     pub views: Option<ViewAddrs>,
+    /// Text of the rules, and what understands such texts.
+    pub view_rules: (String, Option<ReadViews>),
     /// The view of the client whose command is being answered.
     pub asker_view: Option<String>,
 }
@@ -122,6 +124,7 @@ impl Core {
             unresolved: BTreeMap::new(),
             touch_all: false,
             views: None,
+            view_rules: (String::new(), None),
             asker_view: None,
         }
     }

@@ -83,6 +83,7 @@ pub use conf::{ConfError, OrdinaryLine, ScriptLine, SentinelConf, words_before_c
 pub use hello::{HELLO_CHANNEL, Hello};
 pub use machine::Sentinel;
 pub use status::{MasterStatus, NodeStatus, PeerStatus, Status};
+pub use views::ReadViews;
 
 #[cfg(test)]
 mod tests;

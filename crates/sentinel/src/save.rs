@@ -32,6 +32,7 @@ impl Sentinel {
         one("announce-port", (globals.announce_port != 0).then_some(port.as_str()));
         one("sentinel-user", globals.sentinel_user.as_deref());
         one("sentinel-pass", globals.sentinel_pass.as_deref());
+        one("announce-view", globals.announce_view.as_deref());
         for (name, value, default) in [
             ("resolve-hostnames", globals.resolve_hostnames, false),
             ("announce-hostnames", globals.announce_hostnames, false),

@@ -17,6 +17,10 @@ use crate::link::{LinkId, Pending};
 use crate::machine::Sentinel;
 use crate::model::Master;
 
+/// Understands the text of `announce-view`: gives it back in its ordinary form, with the addresses of
+/// this sentinel that it holds.
+pub type ReadViews = fn(&str) -> Result<(String, ViewAddrs), String>;
+
 /// With whose eyes addresses are shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen<'a> {
@@ -64,16 +68,27 @@ impl Core {
         ordinary: &str,
         text: &dyn Fn(Seen<'_>) -> String,
     ) -> Vec<ViewPayload> {
-        let mut payloads = Vec::new();
-        for view in views_of(m) {
-            for suffixed in [false, true] {
-                let payload = text(Seen { view: Some(view), suffixed });
-                if payload != ordinary {
-                    payloads.push(ViewPayload { view: view.to_string(), suffixed, payload });
-                }
-            }
+        let views = views_of(m);
+        if views.is_empty() {
+            return Vec::new();
         }
-        payloads
+        let by_rule = views.iter().map(|&view| (view, false));
+        let by_name = views.iter().copied().chain([CANONICAL_VIEW]).map(|view| (view, true));
+        by_rule
+            .chain(by_name)
+            .map(|(view, suffixed)| (view, suffixed, text(Seen { view: Some(view), suffixed })))
+            .filter(|(_, _, payload)| payload != ordinary)
+            .map(|(view, suffixed, payload)| ViewPayload {
+                view: view.to_string(),
+                suffixed,
+                payload,
+            })
+            .collect()
+    }
+
+    /// Reads rules that SENTINEL CONFIG SET gives.
+    pub fn read_views(&self, text: &str) -> Option<(String, ViewAddrs)> {
+        self.view_rules.1.and_then(|read| read(text).ok())
     }
 
     /// How the client whose command is being answered sees the nodes.
@@ -89,10 +104,17 @@ fn views_of(m: &Master) -> BTreeSet<&str> {
 }
 
 impl Sentinel {
-    /// This sentinel's own further addresses, where views are used at all.
-    pub fn set_views(&mut self, views: Option<ViewAddrs>) {
-        self.c.views = views;
+    /// The rules that are in force: as text, and this sentinel's own further addresses out of them.
+    /// `read` understands such texts; SENTINEL CONFIG SET asks it.
+    pub fn set_views(&mut self, text: String, own: ViewAddrs, read: ReadViews) {
+        self.c.views = (!text.is_empty()).then_some(own);
+        self.c.view_rules = (text, Some(read));
         self.c.touch_all = true;
+    }
+
+    /// The text of the rules that are in force; the driver compares it with its own.
+    pub fn view_rules(&self) -> &str {
+        &self.c.view_rules.0
     }
 
     /// The view that a command asks for with a name like `mymaster@outside`.
@@ -157,9 +179,7 @@ pub(crate) fn ask_peers(c: &mut Core, m: &Master) {
         let Some(conn) = link.cmd.conn().filter(|_| link.cmd.is_up()) else { continue };
         let waiting = link.awaits(|pending| matches!(pending, Pending::PeerInfo));
         let (asked_on, asked_at) = link.views_asked.unzip();
-        if waiting
-            || (asked_on == Some(conn) && asked_at.is_some_and(|at| !c.io.due(at, period)))
-        {
+        if waiting || (asked_on == Some(conn) && asked_at.is_some_and(|at| !c.io.due(at, period))) {
             continue;
         }
         if c.send(peer.link, Pending::PeerInfo, &["INFO"]) {

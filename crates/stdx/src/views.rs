@@ -86,7 +86,9 @@ pub fn show_host_port(host: &str, port: u16) -> String {
 pub fn parse_host_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').filter(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())?,
+        Some(rest) => {
+            rest.strip_suffix(']').filter(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())?
+        }
         None if host.contains(':') => return None,
         None => host,
     };

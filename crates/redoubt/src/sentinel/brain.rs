@@ -4,6 +4,8 @@
 //! that promise something stay here until the disk has it, under the same lock as the machine, so
 //! that no [`sentinel::Input::Persisted`] can slip in between.
 
+use crate::io::listen::extra_listeners;
+use config::AnnounceViews;
 use mio::Waker;
 use node::{ClientInfo, Message, Node, SentinelMode};
 use resp::{Args, Reply};
@@ -159,6 +161,22 @@ impl Brain {
         inner.held = still;
     }
 
+    /// SENTINEL CONFIG SET may have changed the rules by which clients see the nodes.
+    fn follow_rules(&self, rules: &str) {
+        let old = self.node.settings.load_full();
+        let Ok(views) = AnnounceViews::read(rules) else { return };
+        if views == old.config.announce_view {
+            return;
+        }
+        let mut config = old.config.clone();
+        config.announce_view = views;
+        if extra_listeners(&config) != extra_listeners(&old.config) {
+            let later = "Listeners of announce-view are opened, and closed, at the next start.";
+            crate::log::write(crate::log::NOTICE, later);
+        }
+        self.node.set_config(config);
+    }
+
     fn command(&self, client: &ClientInfo, args: &Args<'_>, reply: &mut Reply) -> Option<u64> {
         let argv: Vec<&[u8]> = args.iter().collect();
         let mark = reply.mark();
@@ -176,6 +194,9 @@ impl Brain {
         let now = self.now();
         let outcome = inner.machine.command_in_view(now, view.as_deref(), &argv, reply);
         inner.collect();
+        if args.is(1, "config") {
+            self.follow_rules(inner.machine.view_rules());
+        }
         let ticket = match outcome {
             CommandOutcome::Done => None,
             CommandOutcome::AfterPersist(token) => {

@@ -597,10 +597,7 @@ fn a_replica_exchanges_further_addresses_with_its_master() {
         ("+OK outside=127.0.0.1:36379", "$9\\r\\n127.0.0.1\\r\\n:36379"),
         // A master that has none, and one of another kind.
         ("+OK", "$8\\r\\n10.0.0.1\\r\\n:6379"),
-        (
-            "-ERR Unrecognized REPLCONF option: announced-views",
-            "$8\\r\\n10.0.0.1\\r\\n:6379",
-        ),
+        ("-ERR Unrecognized REPLCONF option: announced-views", "$8\\r\\n10.0.0.1\\r\\n:6379"),
     ] {
         let options = ReplicaOptions { views: views.clone(), ..ReplicaOptions::default() };
         let mut r = Replica::new(options);

@@ -11,7 +11,8 @@ const OUTSIDE: Option<&str> = Some("outside");
 /// A group of a master and a replica that state an address in the view `outside`.
 fn group() -> Bench {
     let mut bench = Bench::simple();
-    bench.sentinel.set_views(Some(ViewAddrs::parse("outside=127.0.0.1:26379")));
+    let own = ViewAddrs::parse("outside=127.0.0.1:26379");
+    bench.sentinel.set_views("outside address 127.0.0.1:26379".into(), own, read);
     let master = bench.connect("10.0.0.1:6379");
     bench.serve(master, "redoubt_version:1\r\nannounced_views:outside=127.0.0.1:36379\r\n");
     bench.pass(1500);
@@ -30,6 +31,16 @@ fn group() -> Bench {
     );
     bench.serve(replica, &info);
     bench
+}
+
+/// Stands for the driver: any text but `wrong` is fine, and the address follows from its length.
+fn read(text: &str) -> Result<(String, ViewAddrs), String> {
+    match text {
+        "wrong" => Err("it is wrong".into()),
+        _ => {
+            Ok((text.trim().into(), ViewAddrs::parse(&format!("outside=127.0.0.1:{}", text.len()))))
+        }
+    }
 }
 
 fn ask(bench: &mut Bench, view: Option<&str>, words: &str) -> String {
@@ -127,10 +138,13 @@ fn events_are_told_in_every_view() {
         [
             ("outside", false, "mymaster 127.0.0.1 36379 127.0.0.1 36380"),
             ("outside", true, "mymaster@outside 127.0.0.1 36379 127.0.0.1 36380"),
+            ("canonical", true, "mymaster@canonical 10.0.0.1 6379 10.0.0.2 6379"),
         ]
     );
     // The new master, which was the replica, keeps what it has said; so does the old one.
-    assert!(ask(&mut bench, OUTSIDE, "sentinel get-master-addr-by-name mymaster").contains("36380"));
+    assert!(
+        ask(&mut bench, OUTSIDE, "sentinel get-master-addr-by-name mymaster").contains("36380")
+    );
     assert!(ask(&mut bench, OUTSIDE, "sentinel replicas mymaster").contains("36379"));
     // Scripts, the log and what nodes are told stay as they were.
     assert!(bench.has_logged("+switch-master mymaster 10.0.0.1 6379 10.0.0.2 6379"));
@@ -219,4 +233,32 @@ fn lines_of_the_file() {
     assert_eq!(error("sentinel known-view x 10.0.0.1 6379 o=h:1").unwrap_err(), unknown);
     let statement = "Unrecognized sentinel configuration statement.";
     assert_eq!(error("sentinel known-view m 10.0.0.1 6379").unwrap_err(), statement);
+}
+
+#[test]
+fn rules_change_at_run_time() {
+    let mut bench = group();
+    let get = "sentinel config get announce-view";
+    let shown = |text: &str| format!("*2\r\n{}", bulk(&["announce-view", text]));
+    assert_eq!(ask(&mut bench, None, get), shown("outside address 127.0.0.1:26379"));
+    let words =
+        |text: &'static str| -> [&str; 5] { ["sentinel", "config", "set", "announce-view", text] };
+    let wrong = bench.command(&words("wrong"));
+    assert_eq!(wrong, "-ERR Invalid value 'wrong' to SENTINEL CONFIG SET 'announce-view'\r\n");
+    assert_eq!(bench.command(&words("o client-net gateway ")), "+OK\r\n");
+    assert_eq!(ask(&mut bench, None, get), shown("o client-net gateway"));
+    assert_eq!(bench.sentinel.view_rules(), "o client-net gateway");
+    assert!(ask(&mut bench, None, "info").contains("announced_views:outside=127.0.0.1:21\r\n"));
+    assert!(
+        bench.file().contains("sentinel announce-view \"o client-net gateway\"\n"),
+        "{}",
+        bench.file()
+    );
+    let conf = crate::SentinelConf::parse(bench.file().as_bytes()).unwrap();
+    assert_eq!(conf.announce_view(), Some("o client-net gateway"));
+    let conf = crate::SentinelConf::parse(b"sentinel announce-view o user app p user x\n").unwrap();
+    assert_eq!(conf.announce_view(), Some("o user app p user x"));
+    assert_eq!(bench.command(&words("")), "+OK\r\n");
+    assert!(!ask(&mut bench, None, "info").contains("announced_views"));
+    assert!(!ask(&mut bench, None, "sentinel config get *").contains("announce-view"));
 }
