@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn what_speaks_for_the_group_sees_the_ordinary_addresses() {
         let kit = kit(EVERYBODY);
-        let marks: [(&str, fn(&ClientInfo)); 5] = [
+        type Mark = fn(&ClientInfo);
+        let marks: [(&str, Mark); 5] = [
             ("a sentinel's name", |c| {
                 crate::lock(&c.names).name = "sentinel-0123abcd-cmd".into();
             }),
