@@ -153,8 +153,8 @@ class Process:
                 reply = self.raw(timeout=2).command("PING")
             except OSError:
                 return False
-            # A server that asks for a password, loads or waits for its master is up.
-            return isinstance(reply, bytes) or isinstance(reply, RespError)
+            # A server that asks for a password or waits for its master is up; one that loads is not yet.
+            return isinstance(reply, bytes) or (isinstance(reply, RespError) and not reply.startswith("LOADING"))
         wait_until(ready, f"{self.name} answers")
 
     @property

@@ -446,24 +446,24 @@ directives! {
         rdbchecksum: bool = "rdbchecksum", BOOL, "yes", AtStart, 0, "Checksum at the end of RDB files.";
         dbfilename: Text = "dbfilename", checked(checks::dbfilename), "dump.rdb", Protected, 0, "Name of the RDB file in `dir`.";
         rdb_del_sync_files: bool = "rdb-del-sync-files", BOOL, "no", Runtime, 0, "Remove RDB files that only replication needed.";
-        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", BOOL, "yes", Runtime, NO_EFFECT, "Sync while saving, not only at the end.";
+        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", BOOL, "yes", Runtime, 0, "Sync while saving, not only at the end.";
         rdb_key_save_delay: i32 = "rdb-key-save-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN, "Microseconds to wait after each saved key (tests).";
         key_load_delay: i32 = "key-load-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Microseconds to wait after each loaded key (tests).";
         loading_process_events_interval_bytes: u32 = "loading-process-events-interval-bytes", int(1024, INT), "2097152", Runtime, HIDDEN | NO_EFFECT, "How often loading lets clients be served.";
     }
     "Append-only file" {
-        appendonly: bool = "appendonly", BOOL, "no", Runtime, DENY_LOADING | NO_EFFECT, "Log every write to the append-only file.";
-        appendfilename: Text = "appendfilename", checked(checks::appendfilename), "appendonly.aof", AtStart, NO_EFFECT, "Base name of the append-only files.";
-        appenddirname: Text = "appenddirname", checked(checks::appenddirname), "appendonlydir", AtStart, NO_EFFECT, "Folder of the append-only files in `dir`.";
-        appendfsync: AppendFsync = "appendfsync", CHOICE, "everysec", Runtime, NO_EFFECT, "When to sync the append-only file.";
-        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", BOOL, "no", Runtime, NO_EFFECT, "No sync while a save or rewrite runs.";
-        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", int(0, INT), "100", Runtime, NO_EFFECT, "Growth that starts a rewrite; 0 = never.";
-        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", memory(0, LONG), "64mb", Runtime, NO_EFFECT, "Least size that starts a rewrite.";
-        aof_load_truncated: bool = "aof-load-truncated", BOOL, "yes", Runtime, NO_EFFECT, "Load a file with a cut end.";
-        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", BOOL, "yes", Runtime, NO_EFFECT, "Rewrites begin with an RDB.";
-        aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", BOOL, "yes", Runtime, NO_EFFECT, "Sync while rewriting, not only at the end.";
-        aof_timestamp_enabled: bool = "aof-timestamp-enabled", BOOL, "no", Runtime, NO_EFFECT, "Time stamps in the append-only file.";
-        aof_disable_auto_gc: bool = "aof-disable-auto-gc", BOOL, "no", Runtime, NO_EFFECT, "Keep old append-only files (tests).";
+        appendonly: bool = "appendonly", BOOL, "no", Runtime, DENY_LOADING, "Log every write to the append-only file.";
+        appendfilename: Text = "appendfilename", checked(checks::appendfilename), "appendonly.aof", AtStart, 0, "Base name of the append-only files.";
+        appenddirname: Text = "appenddirname", checked(checks::appenddirname), "appendonlydir", AtStart, 0, "Folder of the append-only files in `dir`.";
+        appendfsync: AppendFsync = "appendfsync", CHOICE, "everysec", Runtime, 0, "When to sync the append-only file.";
+        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", BOOL, "no", Runtime, 0, "No sync while a save or rewrite runs.";
+        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", int(0, INT), "100", Runtime, 0, "Growth that starts a rewrite; 0 = never.";
+        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", memory(0, LONG), "64mb", Runtime, 0, "Least size that starts a rewrite.";
+        aof_load_truncated: bool = "aof-load-truncated", BOOL, "yes", Runtime, 0, "Load a file with a cut end.";
+        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", BOOL, "yes", Runtime, 0, "Rewrites begin with an RDB.";
+        aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", BOOL, "yes", Runtime, 0, "Sync while rewriting, not only at the end.";
+        aof_timestamp_enabled: bool = "aof-timestamp-enabled", BOOL, "no", Runtime, 0, "Time stamps in the append-only file.";
+        aof_disable_auto_gc: bool = "aof-disable-auto-gc", BOOL, "no", Runtime, 0, "Keep old append-only files (tests).";
     }
     "Replication" {
         replicaof: Option<HostPort> = "replicaof" | "slaveof", Kind::Words("host port"), "", AtStart, 0, "The master; the REPLICAOF command changes it.";

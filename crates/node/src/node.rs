@@ -124,6 +124,8 @@ pub struct Node {
     pub role: Role,
     /// Files and loading.
     pub persistence: Persistence,
+    /// The append-only file.
+    pub aof: crate::Aof,
     /// Blocked connections.
     pub blocking: Blocking,
     /// Replies that wait for durability.
@@ -210,6 +212,7 @@ impl Node {
                 load_keys: AtomicU64::new(0),
                 load_expired: AtomicU64::new(0),
             },
+            aof: crate::Aof::default(),
             blocking: Blocking::default(),
             gate: Gate::default(),
             scripts: crate::Scripts::default(),
@@ -328,6 +331,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         bulk_max: config.proto_max_bulk_len,
         may_block: true,
         from_master: false,
+        recorded: true,
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,

@@ -266,6 +266,7 @@ impl Node {
     /// Tells the owners of streaming replicas that the log has grown, the caller's own excepted.
     /// True if the caller has some itself.
     pub fn wake_streams(&self, own: usize) -> bool {
+        self.wake_file();
         let streaming = self.repl.streaming();
         for worker in 0..self.mailboxes.len().min(64) {
             if worker != own && streaming >> worker & 1 == 1 {

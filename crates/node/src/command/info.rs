@@ -11,7 +11,7 @@ mod stats;
 pub(crate) use memory::{MemoryReport, difference, human_bytes, ratio};
 
 use super::REDIS_VERSION;
-use crate::{After, ClientKind, Node, NodeCtx, NodeFn};
+use crate::{After, AofState, ClientKind, Node, NodeCtx, NodeFn};
 use commands::{AclCategories, Command, CommandSpec, Flags, Group};
 use keyspace::StripeData;
 use resp::Args;
@@ -346,16 +346,38 @@ fn persistence(w: &mut Writer<'_, '_, '_>) {
     w.field("rdb_last_cow_size", last_cow);
     w.field("rdb_last_load_keys_expired", state.load_expired.load(Relaxed));
     w.field("rdb_last_load_keys_loaded", state.load_keys.load(Relaxed));
-    // There is no append-only file yet: it can't be turned on, whatever a file says.
-    w.zeroes(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    w.field("aof_last_rewrite_time_sec", -1);
-    w.field("aof_current_rewrite_time_sec", -1);
-    w.field("aof_last_bgrewrite_status", "ok");
-    w.zeroes(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    w.field("aof_last_write_status", "ok");
-    w.zeroes(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    append_only_fields(w, now);
     if loading {
         loading_fields(w, now);
+    }
+}
+
+/// Source: redis 7.0 `server.c:genRedisInfoString` (persistence).
+fn append_only_fields(w: &mut Writer<'_, '_, '_>, now: i64) {
+    let node = w.cx.node;
+    let aof = &node.aof;
+    let on = aof.state() != AofState::Off;
+    let rewriting = aof.rewriting.load(Relaxed);
+    let word = |ok: bool| if ok { "ok" } else { "err" };
+    w.field("aof_enabled", u8::from(on));
+    w.field("aof_rewrite_in_progress", u8::from(rewriting));
+    w.field("aof_rewrite_scheduled", u8::from(aof.scheduled.load(Relaxed)));
+    w.field("aof_last_rewrite_time_sec", aof.last_rewrite_secs.load(Relaxed));
+    let running = if rewriting { (now - aof.rewrite_started.load(Relaxed)).max(0) } else { -1 };
+    w.field("aof_current_rewrite_time_sec", running);
+    w.field("aof_last_bgrewrite_status", word(aof.last_rewrite_ok.load(Relaxed)));
+    w.field("aof_rewrites", aof.rewrites.load(Relaxed));
+    w.field("aof_rewrites_consecutive_failures", aof.rewrite_failures.load(Relaxed));
+    w.field("aof_last_write_status", word(aof.error().is_none()));
+    w.zeroes(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if on {
+        w.field("aof_current_size", aof.current_size.load(Relaxed));
+        w.field("aof_base_size", aof.base_size.load(Relaxed));
+        w.field("aof_pending_rewrite", u8::from(aof.state() == AofState::WaitRewrite));
+        let pending = node.log.file_pending_bytes() as u64 + aof.buffered.load(Relaxed);
+        w.field("aof_buffer_length", pending);
+        w.field("aof_pending_bio_fsync", u8::from(aof.syncing.load(Relaxed)));
+        w.field("aof_delayed_fsync", aof.delayed.load(Relaxed));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::io::listen::extra_listeners;
 use config::AnnounceViews;
 use mio::Waker;
 use node::{ClientInfo, Message, Node, SentinelMode};
+use replication::Position;
 use resp::{Args, Reply};
 use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel, ViewPayload};
 use std::collections::VecDeque;
@@ -154,7 +155,7 @@ impl Brain {
                     client: held.client,
                     ticket: held.ticket,
                     bytes,
-                    position: 0,
+                    position: Position::START,
                 });
             }
         }

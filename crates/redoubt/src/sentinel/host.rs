@@ -133,6 +133,14 @@ impl Host for SentinelHost {
         no_data()
     }
 
+    fn bgrewriteaof(&self, _in_exec: bool) -> Result<&'static str, String> {
+        no_data()
+    }
+
+    fn load_aof(&self) -> Result<(), String> {
+        no_data()
+    }
+
     fn reload(&self, _save: bool, _flush: bool) -> Result<(), String> {
         no_data()
     }

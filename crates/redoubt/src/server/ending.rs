@@ -56,7 +56,7 @@ fn end(tools: &Tools, number: u64, how: ShutdownHow) {
         return;
     }
     report_replicas(tools);
-    if !save(tools, &config, how) {
+    if tools.finish_aof(how).is_err() || !save(tools, &config, how) {
         crate::log::write(
             WARNING,
             "Errors trying to shut down the server. Check the logs for more information.",

@@ -424,7 +424,17 @@ impl ReplicaLink {
         if std::mem::take(&mut self.ack_wanted) {
             let mut bytes = Vec::with_capacity(48);
             let offset = self.log.offset().to_string();
-            resp::encode_command(&mut bytes, &["REPLCONF", "ACK", &offset]);
+            match self.log.synced_stream_offset() {
+                // Masters before 7.2 stop reading behind the offset.
+                Some(synced) => {
+                    let synced = synced.to_string();
+                    resp::encode_command(
+                        &mut bytes,
+                        &["REPLCONF", "ACK", &offset, "FACK", &synced],
+                    );
+                }
+                None => resp::encode_command(&mut bytes, &["REPLCONF", "ACK", &offset]),
+            }
             return Some(ReplicaOutput::Send { link: self.link, bytes });
         }
         None

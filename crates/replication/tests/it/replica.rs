@@ -175,7 +175,7 @@ fn acks_go_out_each_second_and_on_demand() {
     assert_eq!(says(&r.pass(1)), ack("100"));
     let getack = command(&["REPLCONF", "GETACK", "*"]);
     assert_eq!(stream_bytes(&r.hear(&getack)), getack);
-    r.log.append_verbatim(&getack, 0);
+    r.log.append_verbatim(&getack, 0, &[]);
     r.link.handle_input(r.now, ReplicaInput::AckRequested);
     r.link.handle_input(r.now, ReplicaInput::AckRequested);
     assert_eq!(says(&r.outputs()), ack("137"), "one answer for both");
@@ -189,7 +189,7 @@ fn acks_go_out_each_second_and_on_demand() {
 fn a_cut_link_is_taken_up_where_it_broke() {
     let mut r = in_sync(100);
     r.hear(b"*1\r\n$4\r\nping\r\n*1\r\n");
-    r.log.append_verbatim(b"*1\r\n$4\r\nping\r\n", 0);
+    r.log.append_verbatim(b"*1\r\n$4\r\nping\r\n", 0, &[]);
     assert_eq!(r.link.status(r.now).unwrap().read_offset, 118);
     let outputs = r.lose();
     assert!(matches!(outputs[..], [ReplicaOutput::Connect { .. }]), "at once");

@@ -560,7 +560,7 @@ impl Node {
             }
             at += consumed;
             if session.transaction.is_none() {
-                self.log.append_verbatim(&session.buffer[done..at], session.selected);
+                self.log.append_verbatim(&session.buffer[done..at], session.selected, &[]);
                 done = at;
                 selected = session.selected;
             }

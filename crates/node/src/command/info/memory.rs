@@ -146,7 +146,7 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
         ("mem_clients_slaves", report.clients_slaves),
         ("mem_clients_normal", report.clients_normal),
         ("mem_cluster_links", 0),
-        ("mem_aof_buffer", 0),
+        ("mem_aof_buffer", w.cx.node.log.file_pending_bytes() as u64),
     ]);
     w.field("mem_allocator", facts.allocator_name);
     w.field("active_defrag_running", 0);
