@@ -16,6 +16,7 @@ use crate::types::{
     Supervised, SyslogFacility, TlsAuthClients,
 };
 use crate::value::{Origin, Value};
+use crate::views::AnnounceViews;
 
 /// Refuses a text that can't work, with Redis's reason.
 pub type Check = fn(&[u8]) -> Result<(), String>;
@@ -326,6 +327,7 @@ directives! {
         bind: Vec<String> = "bind", Kind::Words("addresses"), "* -::*", Runtime, 0, "Addresses to listen on; `-` before one: skip it if this machine does not have it; `*` and `::*`: all.";
         port: u16 = "port", int(0, 65535), "6379", Runtime, 0, "TCP port; 0 = none.";
         extra_ports: Text = "extra-ports", Kind::Text { empty_is_unset: true, check: Some(checks::ports) }, "", AtStart, 0, "More TCP ports to listen on beside `port`, separated by blanks; same addresses (Redoubt's own).";
+        announce_view: AnnounceViews = "announce-view", Kind::Words("a view, then `address HOST:PORT`, `listener [ADDRESS:]PORT`, `client-net NETWORK` or `client-net gateway`, `user NAME`, as many as needed"), "", Runtime, 0, "Further addresses of this node, and which clients are told the nodes' addresses in which view; lines add up (Redoubt's own, see addresses.md).";
         tcp_backlog: u32 = "tcp-backlog", int(0, INT), "511", AtStart, 0, "Length of the queue of connections not yet accepted.";
         unixsocket: Text = "unixsocket", UNSET, "", AtStart, 0, "Path of a unix socket to listen on.";
         unixsocketperm: u32 = "unixsocketperm", Kind::Octal(0, 0o777), "0", AtStart, 0, "Mode of the unix socket, octal; 0 = by the umask.";

@@ -38,6 +38,7 @@ mod testkit;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod views;
 mod worker;
 
 pub use access::{Access, UserCell, check_user_lines, check_users};

@@ -185,9 +185,11 @@ pub const ROLE: Command<NodeFn> = Command::new(
         if cx.node.sentinel().is_some() {
             return super::sentinel::run(cx, args);
         }
+        let view = cx.node.view_of(&cx.session.info);
         let link = cx.node.repl.link();
         let master = cx.node.repl.master();
-        replication::role_reply(cx.worker.now.mono(), &link, &master, cx.reply);
+        let now = cx.worker.now.mono();
+        replication::role_reply(now, &link, &master, view.as_deref(), cx.reply);
         Ok(After::Done)
     },
 );

@@ -347,6 +347,12 @@ impl Host for ProcessHost {
                     }
                     self.listen_again(new, &[listen::Kind::Tls])?;
                 }
+                "announce-view" => {
+                    let ports = |config: &Config| listen::extra_listeners(config);
+                    if ports(old) != ports(new) {
+                        self.listen_again(new, &[listen::Kind::Extra])?;
+                    }
+                }
                 name if crate::io::tls::is_setting(name) => self.0.shared().tls.configure(new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
                 "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
@@ -366,6 +372,10 @@ impl Host for ProcessHost {
             }
         }
         Ok(())
+    }
+
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        crate::io::gateway::gateways()
     }
 
     fn facts(&self) -> ProcessFacts {
