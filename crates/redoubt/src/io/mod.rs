@@ -9,6 +9,7 @@ pub mod addr;
 pub mod balance;
 pub mod conn;
 pub mod listen;
+pub mod memory;
 pub mod replica;
 pub mod stream;
 pub mod sys;

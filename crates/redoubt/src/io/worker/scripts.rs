@@ -6,11 +6,11 @@
 
 use super::EventLoop;
 use crate::io::conn::Script;
-use mio::Events;
+use crate::os::mio::Events;
+use crate::os::time::Duration;
 use node::{Next, Session, Worker};
 use resp::{OwnedArgs, Reply};
 use std::sync::Arc;
-use std::time::Duration;
 
 impl EventLoop {
     /// Runs the scripts that are due, and what their connections ask next.
