@@ -142,7 +142,12 @@ impl Client {
                 break;
             }
             self.numbers += 1;
-            let op = Op::random(prng, self.numbers);
+            let last = self.states.back().expect("there is always a state");
+            let op = match Op::random(prng, self.numbers) {
+                Op::Append(value) if last.model.is_long() => Op::Set(value),
+                Op::Push(_) if last.model.is_long() => Op::Del(super::model::Key::List),
+                op => op,
+            };
             let commands = op.commands(self.id);
             self.send(What::Op(op), &commands, &mut out);
         }
@@ -186,7 +191,7 @@ impl Client {
         }
         let last = self.states.back().expect("there is always a state");
         let mut model = last.model.clone();
-        let expected = model.apply(&op);
+        let expected = settle(&mut model, &op, reply);
         if expected != *reply {
             return Err(format!(
                 "client {}: the reply to {} is {} and should be {}",
@@ -265,6 +270,21 @@ impl Client {
         while self.states.len() > 1 && self.states[1].at_us < at_us {
             self.states.pop_front();
         }
+    }
+}
+
+/// Runs a request on the model; returns what the reply should be. Scripts within a transaction are judged
+/// when they run, as in Redis: they may be refused there alone.
+fn settle(model: &mut Model, op: &Op, reply: &Value) -> Value {
+    match (op, reply) {
+        (Op::Multi(ops), Value::Array(replies)) if ops.len() == replies.len() => {
+            let one = |(op, reply): (&Op, &Value)| match op {
+                Op::Eval(_) if is_refusal(reply) => reply.clone(),
+                op => model.apply(op),
+            };
+            Value::Array(ops.iter().zip(replies).map(one).collect())
+        }
+        _ => model.apply(op),
     }
 }
 

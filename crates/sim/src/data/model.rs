@@ -1,8 +1,8 @@
 //! What the private keys of one client must hold: a naive model of a few commands.
 
 use resp::Value;
-use stdx::Prng;
 use std::collections::BTreeMap;
+use stdx::Prng;
 
 type Bytes = Vec<u8>;
 
@@ -250,6 +250,11 @@ impl Model {
             Op::Multi(ops) => Value::Array(ops.iter().map(|op| self.apply(op)).collect()),
             Op::Echo(v) => bulk(v),
         }
+    }
+
+    /// The text has grown enough.
+    pub fn is_long(&self) -> bool {
+        self.text.as_ref().is_some_and(|text| text.len() > 3000) || self.list.len() > 40
     }
 
     fn has(&self, key: Key) -> bool {
