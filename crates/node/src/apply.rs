@@ -209,6 +209,8 @@ impl FileApplier {
         if node.find_command(args).is_none() {
             return false;
         }
+        // No master's link comes in between.
+        worker.tenure = node.log.tenure();
         node.handle(worker, &mut self.session, args, &mut self.reply);
         self.reply.rewind(Reply::default().mark());
         // What waits for elements gets none while a file is loaded.

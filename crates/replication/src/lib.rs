@@ -27,7 +27,7 @@ mod watermarks;
 pub use event::{ConnId, LogLevel, LogLine};
 pub use info::{InfoSettings, role_reply, section as info_section};
 pub use log::{
-    AppendRecord, AppliedPart, Chunk, Cursor, CursorLost, CursorWatch, FileBatch, FilePiece, Log,
+    AppendRecord, AppliedPart, Chunk, Cursor, CursorLost, CursorWatch, FileBatch, FilePiece, HistoryMark, Log,
     LogStats, Origin, Part, PartialRefusal, Position, SnapshotMark, Targets,
 };
 pub use master::{

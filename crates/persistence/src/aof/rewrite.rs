@@ -4,7 +4,7 @@
 //! Source: redis 7.0 `aof.c:rewriteAppendOnlyFileRio` and the functions of the types (behaviour).
 
 use resp::{encode_command, push_array_len, push_bulk};
-use structures::{Elem, Stream, StreamGroup, StreamId, ValueRef};
+use structures::{Elem, Hash, Stream, StreamGroup, StreamId, ValueRef};
 
 /// Elements in one command. Source: redis 7.0 `server.h:AOF_REWRITE_ITEMS_PER_CMD`.
 const ITEMS: usize = 64;
@@ -32,6 +32,7 @@ pub fn encode_commands(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expir
                 push_elem(out, field);
                 push_elem(out, value);
             });
+            field_times(out, key, hash);
         }
         ValueRef::Zset(zset) => {
             let mut left = zset.len();
@@ -46,6 +47,24 @@ pub fn encode_commands(out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, expir
     }
     if let Some(at) = expire_at {
         encode_command(out, &[&b"PEXPIREAT"[..], key, at.to_string().as_bytes()]);
+    }
+}
+
+/// Source: redis 7.4 `aof.c:rewriteHashObject` (one command for each field).
+fn field_times(out: &mut Vec<u8>, key: &[u8], hash: &Hash) {
+    if !hash.has_times() {
+        return;
+    }
+    let mut fields = hash.iter();
+    while let Some((field, _, time)) = fields.next_timed() {
+        let Some(time) = time else { continue };
+        push_array_len(out, 6);
+        push_bulk(out, b"HPEXPIREAT");
+        push_bulk(out, key);
+        push_bulk(out, time.to_string().as_bytes());
+        push_bulk(out, b"FIELDS");
+        push_bulk(out, b"1");
+        push_elem(out, field);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parts of the append-only file: read as they were written, and damaged in every way.
 
 use persistence::aof::{AofError, AofErrorKind, AofEvent, AofReader, Seal, encode_commands, seal};
-use structures::{Limits, List, Stream, StreamGroup, StreamId, ValueRef, Zset};
+use structures::{Hash, Limits, List, Stream, StreamGroup, StreamId, ValueRef, Zset};
 
 fn command(words: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -158,6 +158,14 @@ fn values_become_commands() {
     assert_eq!(lens, [66, 66, 4, 3], "64 elements in a command");
     assert_eq!(commands[2], ["RPUSH", "k", "128", "129"]);
     assert_eq!(commands[3], ["PEXPIREAT", "k", "1234"]);
+    let mut hash = Hash::new();
+    hash.set(b"plain", b"1", &limits);
+    hash.set(b"timed", b"2", &limits);
+    assert!(hash.set_time(b"timed", Some(99)));
+    assert_eq!(
+        commands_of(ValueRef::Hash(&hash), None)[1..],
+        [["HPEXPIREAT", "k", "99", "FIELDS", "1", "timed"]]
+    );
     let mut zset = Zset::new();
     zset.insert(b"m", f64::INFINITY, &limits);
     assert_eq!(commands_of(ValueRef::Zset(&zset), None), [["ZADD", "k", "inf", "m"]]);

@@ -22,6 +22,7 @@ use config_file::ConfigFile;
 use host::{ProcessHost, ReplicationDriver, Tools};
 use load::{Expired, LoadHow, LoadReport};
 use node::{Mailbox, Node, NodeOptions, Worker, master_options, replica_options};
+use persistence::aof::History;
 use replication::{Log, MasterSide, ReplId, ReplicaLink, Watermarks};
 use std::io::BufReader;
 use std::path::PathBuf;
@@ -203,11 +204,13 @@ impl Startup {
         let restored = if config.appendonly {
             aof::load::upgrade(&files, &mut manifest)?;
             let found = aof::load::load(&node, &mut worker, &files, &manifest)?;
-            if found == aof::load::Found::Nothing {
-                warn_of_unused_rdb(config);
+            match found {
+                aof::load::Found::Loaded(history) => go_on_from_file(&node, config, history),
+                aof::load::Found::Nothing => {
+                    warn_of_unused_rdb(config);
+                    None
+                }
             }
-            // The place for the history (id and offset) that an append-only file may tell.
-            None
         } else {
             load_data(&node, config)?
         };
@@ -249,6 +252,23 @@ impl Startup {
         announce_ready(config);
         Ok(())
     }
+}
+
+/// A history that the append-only file tells at its end is gone on with. The file may lack what
+/// replicas of the history have got: as with an RDB, a master begins a history of its own there, so
+/// that only those who hold no more than the file can go on without a full synchronization.
+fn go_on_from_file(node: &Node, config: &Config, history: Option<History>) -> Option<Restored> {
+    let history = history?;
+    let replid = ReplId::parse(&history.id)?;
+    let restored = Restored { replid, offset: history.offset, stream_db: history.db };
+    crate::log::write(
+        NOTICE,
+        &format!("The append-only file ends at offset {} of the history {replid}", history.offset),
+    );
+    if config.replicaof.is_none() {
+        node.log.restore_as_master(restored.replid, restored.offset);
+    }
+    Some(restored)
 }
 
 /// As in Redis, the RDB is not looked at when the append-only file is on.

@@ -39,6 +39,21 @@ impl EventLoop {
         }
     }
 
+    /// Both of the below, from within a script.
+    pub(super) fn turn_gate(&mut self) {
+        if !self.gated.is_empty() {
+            self.open_gate();
+        }
+        if std::mem::take(&mut self.worker.log_grew)
+            && self.shared.node.wake_streams(self.worker.index)
+        {
+            self.pump_again = true;
+        }
+        if !self.gated.is_empty() {
+            self.wait_at_gate();
+        }
+    }
+
     /// Says that replies wait, and looks whether they had to meanwhile.
     pub(super) fn wait_at_gate(&mut self) {
         let aof = &self.shared.node.aof;

@@ -101,6 +101,7 @@ impl EventLoop {
         self.take_new_conns();
         self.take_moved();
         self.take_messages();
+        self.turn_gate();
         self.flush_unsent();
     }
 }

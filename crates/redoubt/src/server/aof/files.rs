@@ -2,7 +2,7 @@
 //! that a crash at any moment leaves a whole set.
 
 use crate::io::sys;
-use crate::log::{NOTICE, WARNING};
+use crate::log::{DEBUG, NOTICE, WARNING};
 use crate::os::fs::File;
 use config::Config;
 use persistence::aof::Manifest;
@@ -76,12 +76,12 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if crate::os::fs::metadata(&self.dir).is_ok_and(|m| m.is_dir()) {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF manifest file {} doesn't exist", file_name(&path)),
                     );
                 } else {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF directory {} doesn't exist", self.dir.display()),
                     );
                 }
