@@ -423,6 +423,7 @@ impl Node {
                 env.now = worker.now.unix();
                 env.from_master = from_master;
                 env.may_block = !in_exec && !from_master;
+                env.recorded = self.records(from_master);
                 env.reads_every_key = from_master
                     || session.user.is_free()
                     || !matches!(command.spec.name, "sort" | "sort_ro")
@@ -569,6 +570,7 @@ impl Node {
         env.now = worker.now.unix();
         env.from_master = false;
         env.may_block = true;
+        env.recorded = true;
         let result = {
             let mut ctx = Ctx { keys: &mut *keys, reply: &mut *reply, rng: &mut worker.rng, env };
             run(&mut ctx, &args)

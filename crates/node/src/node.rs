@@ -331,6 +331,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         bulk_max: config.proto_max_bulk_len,
         may_block: true,
         from_master: false,
+        recorded: true,
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,

@@ -109,12 +109,21 @@ pub struct Session {
 impl Session {
     /// A fresh connection of the user `default`.
     pub fn new(info: Arc<ClientInfo>, access: &Access) -> Session {
+        Session::of_user(info, access.default_user(), access.is_open())
+    }
+
+    /// A fresh session of the same connection and user.
+    pub fn stand_in(&self) -> Session {
+        Session::of_user(Arc::clone(&self.info), Arc::clone(&self.user), self.authenticated)
+    }
+
+    fn of_user(info: Arc<ClientInfo>, user: Arc<UserCell>, authenticated: bool) -> Session {
         Session {
             info,
             db: 0,
             protocol: Protocol::Resp2,
-            user: access.default_user(),
-            authenticated: access.is_open(),
+            user,
+            authenticated,
             multi: None,
             watch: None,
             channels: BTreeSet::new(),

@@ -96,6 +96,8 @@ pub struct Worker {
     pub(crate) evaluator: Option<Box<crate::script::Evaluator>>,
     /// The script that EVAL is about to run: looked up before its stripes were taken.
     pub(crate) script: Option<crate::script::Found>,
+    /// The script that was looked up by its source last.
+    pub(crate) recent_script: Option<crate::script::Recent>,
     /// The next script takes all stripes, as it could not go on without them.
     pub(crate) all_for_script: bool,
 }
@@ -132,6 +134,7 @@ impl Worker {
             applied: crate::apply::Applied::default(),
             evaluator: None,
             script: None,
+            recent_script: None,
             all_for_script: false,
         }
     }

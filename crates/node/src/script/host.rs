@@ -21,6 +21,8 @@ pub(super) struct ScriptHost<'a, 'k> {
     pub session: &'a mut Session,
     pub keys: &'a mut Keys<'k>,
     pub running: &'a Running,
+    /// Its name and the command that started it.
+    pub called: (&'a str, &'a Args<'a>),
     pub flags: scripting::Flags,
     /// Called as an _RO command, or flagged `no-writes`.
     pub read_only: bool,
@@ -166,6 +168,8 @@ impl Host for ScriptHost<'_, '_> {
         let now = self.node.host.mono_us();
         if now.saturating_sub(self.running.started_us) >= self.threshold_us {
             if !self.running.is_late.load(Ordering::Relaxed) {
+                let (name, args) = self.called;
+                self.running.called.get_or_init(|| (name.to_string(), args.to_owned_args()));
                 self.node.scripts.set_late(self.running);
                 let line = format!(
                     "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the {} command.",

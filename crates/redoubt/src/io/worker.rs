@@ -106,7 +106,7 @@ pub struct Shared {
 pub struct EventLoop {
     shared: Arc<Shared>,
     poll: Poll,
-    worker: Worker,
+    worker: Box<Worker>,
     conns: Slab<Conn>,
     /// Slab index by client id.
     by_client: BTreeMap<u64, usize>,
@@ -123,6 +123,8 @@ pub struct EventLoop {
     next_housekeeping: u64,
     /// Connections with a script to be run.
     scripts_due: Vec<usize>,
+    /// Room for the reply of the next one.
+    script_reply: Vec<u8>,
     /// Connections whose replies wait for the append-only file.
     gated: Vec<usize>,
     /// Some of them need not wait any more.
@@ -148,7 +150,7 @@ impl EventLoop {
         let mut this = EventLoop {
             shared,
             poll,
-            worker,
+            worker: Box::new(worker),
             conns: Slab::new(),
             by_client: BTreeMap::new(),
             listeners: Vec::new(),
@@ -160,6 +162,7 @@ impl EventLoop {
             round: Round::new(),
             next_housekeeping: 0,
             scripts_due: Vec::new(),
+            script_reply: Vec::new(),
             gated: Vec::new(),
             gate_open: false,
             spare: None,
