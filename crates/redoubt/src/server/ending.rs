@@ -9,12 +9,12 @@
 
 use super::host::Tools;
 use crate::log::{NOTICE, WARNING};
+use crate::os::time::{Duration, Instant};
 use config::{Config, ShutdownFlags};
 use node::ShutdownHow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 /// How often it looks whether the replicas have everything.
 const LOOK: Duration = Duration::from_millis(10);
@@ -70,17 +70,17 @@ fn end(tools: &Tools, number: u64, how: ShutdownHow) {
     };
     if let Some(path) = text(&config.pidfile) {
         crate::log::write(NOTICE, "Removing the pid file.");
-        let _ = std::fs::remove_file(path);
+        let _ = crate::os::fs::remove_file(path);
     }
     let begun = Instant::now();
     while node.repl.master().unsent_bytes() > 0 && begun.elapsed() < LAST_BYTES {
-        std::thread::sleep(Duration::from_millis(1));
+        crate::os::thread::sleep(Duration::from_millis(1));
     }
     if let Some(path) = text(&config.unixsocket) {
-        let _ = std::fs::remove_file(path);
+        let _ = crate::os::fs::remove_file(path);
     }
     crate::log::write(WARNING, "Redis is now ready to exit, bye bye...");
-    std::process::exit(0);
+    crate::os::process::exit(0);
 }
 
 fn report_replicas(tools: &Tools) {
@@ -125,9 +125,10 @@ fn save(tools: &Tools, config: &Config, how: ShutdownHow) -> bool {
 
 /// SIGTERM and SIGINT end the server in an orderly way; a second SIGINT ends it at once.
 pub fn spawn_signals(tools: &Arc<Tools>) -> Result<(), String> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE])
-        .map_err(|error| format!("signals: {error}"))?;
+    use crate::os::signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+    let mut signals =
+        crate::os::signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE])
+            .map_err(|error| format!("signals: {error}"))?;
     let tools = Arc::clone(tools);
     super::server_spawn("signals", move || {
         for signal in signals.forever() {
@@ -140,7 +141,7 @@ pub fn spawn_signals(tools: &Arc<Tools>) -> Result<(), String> {
             };
             if signal == SIGINT && node.shutdown.is_running() {
                 crate::log::write(WARNING, "You insist... exiting now.");
-                std::process::exit(1);
+                crate::os::process::exit(1);
             }
             crate::log::write(WARNING, &format!("Received {name} scheduling shutdown..."));
             if node.persistence.loading.load(Ordering::Acquire) {
