@@ -24,7 +24,9 @@ mod owners;
 mod packet;
 mod save;
 mod state;
+mod status;
 
 pub use api::{ConnId, Facts, Input, LogLevel, Now, Options, Output, PersistToken};
 pub use machine::Cluster;
 pub use ops::{FailoverKind, Refused, SetSlot};
+pub use status::NodeStatus;

@@ -10,6 +10,7 @@
 //! [`chaos`] random faults and the demand for peace after them, [`figures`] measurements.
 
 pub mod chaos;
+pub mod cluster;
 pub mod figures;
 
 mod check;
