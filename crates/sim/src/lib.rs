@@ -12,6 +12,7 @@
 pub mod chaos;
 #[cfg(feature = "data")]
 pub mod data;
+pub mod cluster;
 pub mod figures;
 
 mod check;
