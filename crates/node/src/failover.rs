@@ -6,18 +6,37 @@
 //! acknowledged it, this node becomes its replica, again under all locks, and asks it to take over.
 //! Until it has answered, writes stay held; then they find a replica (`-READONLY`), or, if the
 //! target refused, the master that this node is again.
+//!
+//! When a sentinel leads, clients can find the new master only once it has been announced. So writes
+//! stay held until the sentinel's SLAVEOF says that it has, or for [`LINGER_MS`] at most; then all
+//! clients are sent away, those that block too. They come back to the new master.
 
-use crate::{Message, Node, PauseFor};
+use crate::{ClientKind, Message, Node, PauseFor, lock};
 use keyspace::Keys;
 use replication::{FailoverRequest, FailoverState, FailoverStep, MasterInput, Upstream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stdx::MonoMs;
+
+/// Longest time for the new master to be announced.
+const LINGER_MS: u64 = 1000;
 
 /// What admission has to know of a FAILOVER.
 #[derive(Debug, Default)]
 pub struct Failover {
     running: AtomicBool,
     in_progress: AtomicBool,
+    /// A sentinel leads.
+    led: AtomicBool,
+    /// It is done; clients have to hear of it yet.
+    lingering: AtomicBool,
+    /// The sentinel has announced the new master.
+    announced: AtomicBool,
+    /// Until when that is awaited.
+    until: Mutex<MonoMs>,
+    /// Connections that blocked when this node became a replica, and wait for nothing any more:
+    /// worker and client.
+    stranded: Mutex<Vec<(usize, u64)>>,
 }
 
 impl Failover {
@@ -27,9 +46,19 @@ impl Failover {
         self.in_progress.load(Ordering::Acquire)
     }
 
-    /// There is one.
+    /// There is one, or clients have not heard of its end yet.
     pub fn is_running(&self) -> bool {
         self.running.load(Ordering::Acquire)
+    }
+
+    /// The role has changed for good; only clients have not heard of it yet.
+    pub fn is_lingering(&self) -> bool {
+        self.lingering.load(Ordering::Acquire)
+    }
+
+    /// A sentinel has told this node whom to follow: the new master is announced.
+    pub fn announced(&self) {
+        self.announced.store(true, Ordering::Release);
     }
 }
 
@@ -39,12 +68,18 @@ impl Node {
         &self,
         now: crate::Now,
         request: FailoverRequest,
+        led: bool,
     ) -> Result<(), &'static str> {
+        if self.failover.is_running() {
+            return Err("ERR FAILOVER already in progress.");
+        }
         let mut master = self.repl.master();
         master.failover_request(now.mono(), request)?;
         self.drain_master(&mut master, None);
         drop(master);
         self.pause(PauseFor::Failover, now.unix(), i64::MAX, true);
+        self.failover.led.store(led, Ordering::Release);
+        self.failover.announced.store(false, Ordering::Release);
         self.failover.running.store(true, Ordering::Release);
         self.wake_streams(usize::MAX);
         self.repl.wake_driver();
@@ -70,6 +105,9 @@ impl Node {
 
     /// Goes on with a FAILOVER; the driver of the link calls it, without locks.
     pub fn drive_failover(&self, now: MonoMs) {
+        if self.failover.is_lingering() {
+            return self.end_linger(now);
+        }
         if !self.failover.is_running() || self.failover.in_progress() {
             return;
         }
@@ -102,8 +140,21 @@ impl Node {
                 self.failover.in_progress.store(true, Ordering::Release);
                 self.repl.link().hand_over(now, &host, port);
                 self.role_now_replica(now, &host, port);
-                self.end_waits_for_role(&mut keys);
+                if self.failover.led.load(Ordering::Acquire) {
+                    self.strand_blocked(&mut keys);
+                } else {
+                    self.end_waits_for_role(&mut keys);
+                }
             }
+        }
+    }
+
+    /// Nobody can catch up any more. Nothing happens if the target was asked already: it may have
+    /// taken over. Called without locks.
+    pub fn abandon_failover(&self, why: &str) {
+        let _held = self.keyspace.hold(self.keyspace.all());
+        if self.repl.master().failover_state() == FailoverState::WaitingForSync {
+            self.abort_failover(self.host.now().mono(), why);
         }
     }
 
@@ -111,7 +162,57 @@ impl Node {
     pub fn failover_done(&self) {
         let _held = self.keyspace.hold(self.keyspace.all());
         self.repl.master().failover_done();
+        if !self.failover.led.load(Ordering::Acquire) {
+            return self.end_failover();
+        }
+        *lock(&self.failover.until) = self.host.now().mono() + LINGER_MS;
+        self.failover.lingering.store(true, Ordering::Release);
+        self.repl.wake_driver();
+    }
+
+    /// Ends a FAILOVER that a sentinel has led, once the new master is announced or time is over.
+    fn end_linger(&self, now: MonoMs) {
+        let announced = self.failover.announced.load(Ordering::Acquire);
+        if !announced && now < *lock(&self.failover.until) {
+            return;
+        }
+        self.cut_clients();
+        self.failover.lingering.store(false, Ordering::Release);
+        let _held = self.keyspace.hold(self.keyspace.all());
         self.end_failover();
+    }
+
+    /// When [`Node::drive_failover`] has to be called again at the latest.
+    pub fn failover_timeout(&self, now: MonoMs) -> Option<MonoMs> {
+        // A sentinel's word is looked for often: clients wait for it.
+        self.failover.is_lingering().then(|| now + 2)
+    }
+
+    /// Sends all clients of a master away that is not one any more; sentinels stay.
+    pub fn cut_clients(&self) {
+        let mut cut = 0;
+        for client in self.clients.all() {
+            let kind = matches!(client.kind(), ClientKind::Normal | ClientKind::Pubsub);
+            if kind && !is_sentinel(&lock(&client.names).name) {
+                self.kill_client(&client);
+                cut += 1;
+            }
+        }
+        if cut > 0 {
+            self.host.log(2, &format!("Closed the connections of {cut} clients: this node is not the master any more."));
+        }
+    }
+
+    /// Lets blocked clients wait for nothing, until they are sent away. All stripe locks are held.
+    fn strand_blocked(&self, keys: &mut Keys<'_>) {
+        let mut stranded = Vec::new();
+        for blocked in self.blocking.all() {
+            let waits = !matches!(blocked.what, crate::block::WaitFor::Shutdown);
+            if waits && self.end_wait_holding_all(keys, &blocked, crate::block::EndWait::Gone) {
+                stranded.push((blocked.worker, blocked.client));
+            }
+        }
+        *lock(&self.failover.stranded) = stranded;
     }
 
     /// The target has refused, or cannot be reached. Called without locks.
@@ -121,6 +222,12 @@ impl Node {
     }
 
     fn end_failover(&self) {
+        self.failover.lingering.store(false, Ordering::Release);
+        for (worker, client) in std::mem::take(&mut *lock(&self.failover.stranded)) {
+            if let Some(mailbox) = self.mailboxes.get(worker) {
+                mailbox.send(Message::Close { client, flush: true });
+            }
+        }
         self.failover.running.store(false, Ordering::Release);
         self.failover.in_progress.store(false, Ordering::Release);
         self.role.era.fetch_add(1, Ordering::AcqRel);
@@ -188,4 +295,9 @@ impl Node {
             }
         }
     }
+}
+
+/// The name that sentinels give the connection of their commands.
+pub(crate) fn is_sentinel(name: &str) -> bool {
+    name.starts_with("sentinel-") && (name.ends_with("-cmd") || name.ends_with("-pubsub"))
 }

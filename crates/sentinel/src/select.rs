@@ -37,9 +37,18 @@ pub(crate) fn all_answered(c: &Core, m: &Master) -> bool {
 
 /// The replica to promote, if any is fit.
 pub(crate) fn choose(c: &Core, m: &Master) -> Option<ReplicaKey> {
+    choose_among(c, m, |_| true)
+}
+
+/// The same of those for which `may` holds.
+pub(crate) fn choose_among(
+    c: &Core,
+    m: &Master,
+    may: impl Fn(&Node) -> bool,
+) -> Option<ReplicaKey> {
     m.replicas
         .iter()
-        .filter(|(_, node)| is_fit(c, m, node))
+        .filter(|(_, node)| is_fit(c, m, node) && may(node))
         .min_by(|(_, a), (_, b)| rank(a, b))
         .map(|(key, _)| key.clone())
 }

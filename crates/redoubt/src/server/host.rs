@@ -17,9 +17,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use structures::Entry;
 
 /// What the node's host and the jobs share.
@@ -79,9 +79,22 @@ impl Tools {
     }
 
     pub(super) fn save_and_wait(&self) -> Result<(), String> {
+        self.save_within(None).unwrap_or_else(|| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Saves; `None` if that takes longer than `limit`.
+    pub(super) fn save_within(&self, limit: Option<Duration>) -> Option<Result<(), String>> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
-        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+        let gone = || Some(Err("the snapshot thread is gone".into()));
+        match limit {
+            None => done.recv().ok().or_else(gone),
+            Some(limit) => match done.recv_timeout(limit) {
+                Ok(saved) => Some(saved),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => gone(),
+            },
+        }
     }
 
     /// Looks at the memory in use, for its peak.

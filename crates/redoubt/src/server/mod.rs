@@ -3,6 +3,7 @@
 pub mod config_file;
 mod cron;
 mod ending;
+mod handover;
 pub mod host;
 mod link;
 mod load;
