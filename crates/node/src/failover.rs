@@ -8,18 +8,26 @@
 //! target refused, the master that this node is again.
 //!
 //! When a sentinel leads, clients can find the new master only once it has been announced. So writes
-//! stay held until the sentinel's SLAVEOF says that it has, or for [`LINGER_MS`] at most; then all
-//! clients are sent away, those that block too. They come back to the new master.
+//! stay held until the sentinel's SLAVEOF says that it has, or for [`LINGER_MS`] at most; those that
+//! wait are carried to the new master and its replies back ([`Message::ForwardHeld`]), for many
+//! clients take a lost connection for an error. Then all clients are sent away, those that block too.
+//! They come back to the new master.
 
-use crate::{ClientKind, Message, Node, PauseFor, lock};
+use crate::{Message, Node, PauseFor, ReplyMode, Session, lock};
+use commands::Flags;
 use keyspace::Keys;
 use replication::{FailoverRequest, FailoverState, FailoverStep, MasterInput, Upstream};
+use resp::OwnedArgs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use stdx::MonoMs;
 
 /// Longest time for the new master to be announced.
 const LINGER_MS: u64 = 1000;
+/// How often held commands are looked for meanwhile.
+const FORWARD_MS: u64 = 2;
+/// After the clients were sent away nothing is answered for so long: the workers have to hear of it.
+const CUT_MS: u64 = 20;
 
 /// What admission has to know of a FAILOVER.
 #[derive(Debug, Default)]
@@ -32,6 +40,8 @@ pub struct Failover {
     lingering: AtomicBool,
     /// The sentinel has announced the new master.
     announced: AtomicBool,
+    /// Clients have been sent away.
+    cut: AtomicBool,
     /// Until when that is awaited.
     until: Mutex<MonoMs>,
     /// Connections that blocked when this node became a replica, and wait for nothing any more:
@@ -60,6 +70,11 @@ impl Failover {
     pub fn announced(&self) {
         self.announced.store(true, Ordering::Release);
     }
+
+    /// What a sentinel's CLIENT KILL wants is about to be done, more gently.
+    pub(crate) fn spares(&self, caller: &str) -> bool {
+        self.is_lingering() && is_sentinel(caller)
+    }
 }
 
 impl Node {
@@ -80,6 +95,7 @@ impl Node {
         self.pause(PauseFor::Failover, now.unix(), i64::MAX, true);
         self.failover.led.store(led, Ordering::Release);
         self.failover.announced.store(false, Ordering::Release);
+        self.failover.cut.store(false, Ordering::Release);
         self.failover.running.store(true, Ordering::Release);
         self.wake_streams(usize::MAX);
         self.repl.wake_driver();
@@ -173,10 +189,21 @@ impl Node {
     /// Ends a FAILOVER that a sentinel has led, once the new master is announced or time is over.
     fn end_linger(&self, now: MonoMs) {
         let announced = self.failover.announced.load(Ordering::Acquire);
-        if !announced && now < *lock(&self.failover.until) {
+        let cut = self.failover.cut.load(Ordering::Acquire);
+        let over = now >= *lock(&self.failover.until);
+        if !cut && !announced && !over {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::ForwardHeld));
             return;
         }
-        self.cut_clients();
+        if !cut {
+            self.cut_clients();
+            self.failover.cut.store(true, Ordering::Release);
+            *lock(&self.failover.until) = now + CUT_MS;
+            return;
+        }
+        if !over {
+            return;
+        }
         self.failover.lingering.store(false, Ordering::Release);
         let _held = self.keyspace.hold(self.keyspace.all());
         self.end_failover();
@@ -185,22 +212,14 @@ impl Node {
     /// When [`Node::drive_failover`] has to be called again at the latest.
     pub fn failover_timeout(&self, now: MonoMs) -> Option<MonoMs> {
         // A sentinel's word is looked for often: clients wait for it.
-        self.failover.is_lingering().then(|| now + 2)
+        self.failover.is_lingering().then(|| now + FORWARD_MS)
     }
 
     /// Sends all clients of a master away that is not one any more; sentinels stay.
-    pub fn cut_clients(&self) {
-        let mut cut = 0;
-        for client in self.clients.all() {
-            let kind = matches!(client.kind(), ClientKind::Normal | ClientKind::Pubsub);
-            if kind && !is_sentinel(&lock(&client.names).name) {
-                self.kill_client(&client);
-                cut += 1;
-            }
-        }
-        if cut > 0 {
-            self.host.log(2, &format!("Closed the connections of {cut} clients: this node is not the master any more."));
-        }
+    fn cut_clients(&self) {
+        self.host.log(2, "Closing all clients' connections: this node is not the master any more.");
+        lock(&self.failover.stranded).clear();
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::CutClients));
     }
 
     /// Lets blocked clients wait for nothing, until they are sent away. All stripe locks are held.
@@ -297,7 +316,51 @@ impl Node {
     }
 }
 
-/// The name that sentinels give the connection of their commands.
-pub(crate) fn is_sentinel(name: &str) -> bool {
+impl Node {
+    /// Takes a held command off a connection, to be run at the new master: with all that belongs to
+    /// it, for EXEC the whole transaction, which ends here; the last reply is the connection's. It
+    /// waits until that comes, under the ticket. `None` for what cannot be run on somebody's behalf.
+    pub fn carry_off(
+        &self,
+        session: &mut Session,
+        args: &OwnedArgs,
+    ) -> Option<(u64, Vec<OwnedArgs>)> {
+        let plain = session.user.is_free()
+            && session.watch.is_none()
+            && session.reply_mode == ReplyMode::On
+            && !session.is_replica;
+        if !plain {
+            return None;
+        }
+        let unfit = Flags::ADMIN.union(Flags::BLOCKING).union(Flags::NOSCRIPT);
+        let fits = |args: &OwnedArgs| {
+            let command = crate::registry().find(args.as_args().at(0));
+            command.is_some_and(|command| !command.spec.flags.intersects(unfit))
+        };
+        let commands = match &session.multi {
+            None if fits(args) => vec![args.clone()],
+            Some(open)
+                if args.as_args().is(0, "exec")
+                    && !open.aborted
+                    && open.queue.iter().all(|(_, args)| fits(args)) =>
+            {
+                let queue = session.multi.take().map(|multi| multi.queue).unwrap_or_default();
+                let mut all = vec![OwnedArgs::from_parts(&[b"MULTI"])];
+                all.extend(queue.into_iter().map(|(_, args)| args));
+                all.push(args.clone());
+                all
+            }
+            _ => return None,
+        };
+        let ticket = self.blocking.new_ticket();
+        session.waiting = Some(crate::session::Waiting { ticket });
+        session.publish_state();
+        session.info.blocked.store(true, Ordering::Relaxed);
+        Some((ticket, commands))
+    }
+}
+
+/// The names that sentinels give their connections.
+pub fn is_sentinel(name: &str) -> bool {
     name.starts_with("sentinel-") && (name.ends_with("-cmd") || name.ends_with("-pubsub"))
 }

@@ -44,6 +44,10 @@ pub enum Message {
     },
     /// Commands that were held back may run again (end of CLIENT PAUSE).
     Resume,
+    /// This node has handed its role over: commands that are held back go to the new master.
+    ForwardHeld,
+    /// The same, and then all clients are to go.
+    CutClients,
     /// The connection's user may have lost channels: end it if it listens to one of those.
     CheckChannels {
         /// The connection.

@@ -174,6 +174,11 @@ pub(crate) fn become_reconf_replicas(c: &mut Core, m: &mut Master) {
     let now = c.now();
     m.config_epoch = term.failover_epoch;
     c.persist();
+    if term.cause.is_planned() {
+        // It was the old master that gave it its role: what it is has to outlive a restart.
+        let link = m.replicas[&chosen].link;
+        c.send(link, Pending::Ignored, &["CONFIG", "REWRITE"]);
+    }
     let node = m.replicas.get_mut(&chosen).expect("the chosen replica stays known");
     node.fast_info_until = MonoMs(0);
     let to = node.addr.clone();

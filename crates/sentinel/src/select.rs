@@ -85,6 +85,10 @@ fn is_fit(c: &Core, m: &Master, node: &Node) -> bool {
     if node.info_at.is_none_or(|at| now.since(at) > info_age_max) {
         return false;
     }
+    // Nobody can have a link to a master that is itself a replica of somebody without one.
+    if m.node.role == Role::Replica {
+        return true;
+    }
     let master_down_for = m.node.s_down.map_or(0, |since| now.since(since));
     node.master_link_down_ms <= master_down_for + m.down_after * 10
 }

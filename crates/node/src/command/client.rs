@@ -296,6 +296,7 @@ impl<'a> KillFilter<'a> {
 fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let filter = KillFilter::parse(cx.node, args)?;
     let (own, now) = (cx.session.id(), cx.worker.now.mono().0);
+    let spares = cx.node.failover.spares(&lock(&cx.session.info.names).name);
     let mut killed = 0;
     let mut after = After::Done;
     for client in cx.node.clients.all() {
@@ -303,6 +304,9 @@ fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             continue;
         }
         killed += 1;
+        if spares && client.id != own {
+            continue;
+        }
         if client.id == own {
             client.killed.store(true, Relaxed);
             after = After::Close;

@@ -42,6 +42,8 @@ impl EventLoop {
                     }
                 }
                 Message::Resume => self.resume(),
+                Message::ForwardHeld => self.forward_held(false),
+                Message::CutClients => self.cut_clients(),
                 Message::CheckChannels { client } => {
                     if let Some(&at) = self.by_client.get(&client)
                         && !self.shared.node.may_listen_on(&self.conns[at].session)
@@ -160,6 +162,13 @@ impl EventLoop {
         bump(&self.worker.stats.net_output, bytes.len() as u64);
         if conn.send(bytes) == Flush::Broken {
             return self.close(at);
+        }
+        if conn.leaving {
+            conn.closing = true;
+            if conn.pending_output() == 0 {
+                self.close(at);
+            }
+            return;
         }
         self.go_on(at);
     }
