@@ -13,20 +13,28 @@
 //! clients take a lost connection for an error. Then all clients are sent away, those that block too.
 //! They come back to the new master.
 
-use crate::{Message, Node, PauseFor, ReplyMode, Session, lock};
+use crate::{ClientInfo, Message, Node, PauseFor, ReplyMode, Session, lock};
 use commands::Flags;
 use keyspace::Keys;
 use replication::{FailoverRequest, FailoverState, FailoverStep, MasterInput, Upstream};
-use resp::OwnedArgs;
+use resp::{OwnedArgs, Protocol, Reply};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use stdx::MonoMs;
 
+/// What clients are told of how long a switch takes, and how long they stay with what they were told.
+const NOTICE_SECS: i64 = 10;
 /// Longest time for the new master to be announced.
 const LINGER_MS: u64 = 1000;
 /// How often held commands are looked for meanwhile.
 const FORWARD_MS: u64 = 2;
-/// After the clients were sent away nothing is answered for so long: the workers have to hear of it.
+/// From the announcement on every client goes with its next reply; who has asked for nothing for so
+/// long is cut off. A connection that ends while a request is on its way to it would be an error at
+/// the client.
+const LEAVE_MS: u64 = 300;
+/// Clients that were told where to go may take so long.
+const MOVE_MS: u64 = 1000;
+/// After the last one was cut off nothing is answered for so long: the workers have to hear of it.
 const CUT_MS: u64 = 20;
 
 /// What admission has to know of a FAILOVER.
@@ -40,8 +48,11 @@ pub struct Failover {
     lingering: AtomicBool,
     /// The sentinel has announced the new master.
     announced: AtomicBool,
-    /// Clients have been sent away.
+    /// Clients are being sent away, and have been.
+    leaving: AtomicBool,
     cut: AtomicBool,
+    /// Number of the last notice to clients that asked for them.
+    notices: AtomicU64,
     /// Until when that is awaited.
     until: Mutex<MonoMs>,
     /// Connections that blocked when this node became a replica, and wait for nothing any more:
@@ -93,8 +104,10 @@ impl Node {
         self.drain_master(&mut master, None);
         drop(master);
         self.pause(PauseFor::Failover, now.unix(), i64::MAX, true);
+        self.tell_failing_over();
         self.failover.led.store(led, Ordering::Release);
         self.failover.announced.store(false, Ordering::Release);
+        self.failover.leaving.store(false, Ordering::Release);
         self.failover.cut.store(false, Ordering::Release);
         self.failover.running.store(true, Ordering::Release);
         self.wake_streams(usize::MAX);
@@ -111,6 +124,7 @@ impl Node {
         if was == FailoverState::None {
             return false;
         }
+        self.tell_failed_over();
         if was == FailoverState::InProgress {
             let changed = self.repl.link().hand_over_aborted();
             self.role_now_master(now, changed);
@@ -179,6 +193,7 @@ impl Node {
         let _held = self.keyspace.hold(self.keyspace.all());
         self.repl.master().failover_done();
         if !self.failover.led.load(Ordering::Acquire) {
+            self.tell_moving();
             return self.end_failover();
         }
         *lock(&self.failover.until) = self.host.now().mono() + LINGER_MS;
@@ -191,12 +206,20 @@ impl Node {
         let announced = self.failover.announced.load(Ordering::Acquire);
         let cut = self.failover.cut.load(Ordering::Acquire);
         let over = now >= *lock(&self.failover.until);
-        if !cut && !announced && !over {
-            self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::ForwardHeld));
+        let leaving = self.failover.leaving.load(Ordering::Acquire);
+        if !leaving && (announced || over) {
+            let moving = self.tell_moving();
+            self.send_clients_away();
+            self.failover.leaving.store(true, Ordering::Release);
+            *lock(&self.failover.until) = now + if moving { MOVE_MS } else { LEAVE_MS };
+            return;
+        }
+        if !cut && !over {
+            self.mailboxes.iter().for_each(|m| m.send(Message::ForwardHeld { leaving }));
             return;
         }
         if !cut {
-            self.cut_clients();
+            self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::CutClients));
             self.failover.cut.store(true, Ordering::Release);
             *lock(&self.failover.until) = now + CUT_MS;
             return;
@@ -216,10 +239,64 @@ impl Node {
     }
 
     /// Sends all clients of a master away that is not one any more; sentinels stay.
-    fn cut_clients(&self) {
+    fn send_clients_away(&self) {
         self.host.log(2, "Closing all clients' connections: this node is not the master any more.");
         lock(&self.failover.stranded).clear();
-        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::CutClients));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::ClientsLeave));
+    }
+
+    /// A push to all RESP3 clients that asked for notices. True if there are any.
+    fn notify(&self, write: impl Fn(&ClientInfo, i64, &mut Reply)) -> bool {
+        let number = self.failover.notices.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut any = false;
+        for client in self.clients.all() {
+            if !client.maint.load(Ordering::Relaxed) || client.protocol() != Protocol::Resp3 {
+                continue;
+            }
+            let Some(mailbox) = self.mailboxes.get(client.worker()) else { continue };
+            let mut reply = Reply::new(Protocol::Resp3);
+            write(&client, number as i64, &mut reply);
+            mailbox.send(Message::Push { client: client.id, bytes: reply.into_bytes() });
+            any = true;
+        }
+        any
+    }
+
+    /// `FAILING_OVER number seconds`: answers may take longer for a while.
+    fn tell_failing_over(&self) {
+        self.notify(|_, number, reply| {
+            reply.push(3);
+            reply.text("FAILING_OVER");
+            reply.integer(number);
+            reply.integer(NOTICE_SECS);
+        });
+    }
+
+    /// `FAILED_OVER number`: that is over.
+    fn tell_failed_over(&self) {
+        self.notify(|_, number, reply| {
+            reply.push(2);
+            reply.text("FAILED_OVER");
+            reply.integer(number);
+        });
+    }
+
+    /// `MOVING number seconds host:port`: the client is to go there.
+    fn tell_moving(&self) -> bool {
+        let Some((host, port)) = self.repl.link().master().map(|(h, p)| (h.to_owned(), p)) else {
+            return false;
+        };
+        self.notify(|client, number, reply| {
+            reply.push(4);
+            reply.text("MOVING");
+            reply.integer(number);
+            reply.integer(NOTICE_SECS);
+            if client.maint_no_endpoint.load(Ordering::Relaxed) {
+                reply.null();
+            } else {
+                reply.text(&format!("{host}:{port}"));
+            }
+        })
     }
 
     /// Lets blocked clients wait for nothing, until they are sent away. All stripe locks are held.

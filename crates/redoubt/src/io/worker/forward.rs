@@ -8,7 +8,7 @@
 //! others just lose their connection, as they do at every failover.
 
 use super::EventLoop;
-use crate::io::conn::Script;
+use crate::io::conn::{Conn, Script};
 use node::{ClientKind, Message, Node};
 use resp::{OwnedArgs, Protocol, ReplyParser};
 use std::io::{Read, Write};
@@ -58,32 +58,57 @@ impl EventLoop {
         }
     }
 
-    /// All clients go, those whose commands are under way when they are answered.
+    /// All clients go with their next reply; those that listen or block, at once.
+    pub(super) fn clients_leave(&mut self) {
+        self.forward_held(true);
+        let mut victims = Vec::new();
+        for (at, conn) in &mut self.conns {
+            if !is_client(conn) {
+                continue;
+            }
+            conn.leaving = true;
+            let waits = conn.session.waiting.as_ref().map(|waiting| waiting.ticket);
+            let blocks = waits.is_some() && waits != conn.forwarded;
+            if blocks || conn.session.subscriptions() > 0 || conn.session.is_monitor {
+                victims.push(at);
+            }
+        }
+        self.end(victims);
+    }
+
+    /// All clients go that are still here, and have been told to.
     pub(super) fn cut_clients(&mut self) {
         self.forward_held(true);
         let mut victims = Vec::new();
         for (at, conn) in &mut self.conns {
-            let info = &conn.session.info;
-            let client = matches!(info.kind(), ClientKind::Normal | ClientKind::Pubsub);
-            let name = info.names.lock().map(|names| names.name.clone()).unwrap_or_default();
-            if !client || node::is_sentinel(&name) || matches!(conn.script, Script::Runs) {
-                continue;
+            let waits = conn.session.waiting.as_ref().map(|waiting| waiting.ticket);
+            // Who waits for a reply from the new master goes when it has it.
+            if is_client(conn) && conn.leaving && (waits.is_none() || waits != conn.forwarded) {
+                victims.push(at);
             }
-            let ticket = conn.session.waiting.as_ref().map(|waiting| waiting.ticket);
-            if ticket.is_some() && ticket == conn.forwarded {
-                conn.leaving = true;
-                continue;
-            }
-            conn.closing = true;
-            victims.push(at);
         }
+        self.end(victims);
+    }
+
+    /// Closes connections, after their output if they have any.
+    fn end(&mut self, victims: Vec<usize>) {
         for at in victims {
-            let waits = self.conns[at].session.waiting.is_some();
-            if waits || self.conns[at].pending_output() == 0 {
+            let conn = &mut self.conns[at];
+            conn.closing = true;
+            if conn.session.waiting.is_some() || conn.pending_output() == 0 {
                 self.close(at);
             }
         }
     }
+}
+
+/// An ordinary client or a listener, and no sentinel.
+fn is_client(conn: &Conn) -> bool {
+    let info = &conn.session.info;
+    let name = info.names.lock().map(|names| names.name.clone()).unwrap_or_default();
+    matches!(info.kind(), ClientKind::Normal | ClientKind::Pubsub)
+        && !node::is_sentinel(&name)
+        && !matches!(conn.script, Script::Runs)
 }
 
 /// Where the master is now, if that can be spoken to without encryption.

@@ -42,7 +42,8 @@ impl EventLoop {
                     }
                 }
                 Message::Resume => self.resume(),
-                Message::ForwardHeld => self.forward_held(false),
+                Message::ForwardHeld { leaving } => self.forward_held(leaving),
+                Message::ClientsLeave => self.clients_leave(),
                 Message::CutClients => self.cut_clients(),
                 Message::CheckChannels { client } => {
                     if let Some(&at) = self.by_client.get(&client)
@@ -163,7 +164,7 @@ impl EventLoop {
         if conn.send(bytes) == Flush::Broken {
             return self.close(at);
         }
-        if conn.leaving {
+        if conn.leaving && conn.input.is_empty() {
             conn.closing = true;
             if conn.pending_output() == 0 {
                 self.close(at);
