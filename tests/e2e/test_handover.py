@@ -318,10 +318,10 @@ def test_clients_that_block_are_back_at_once(world):
     begun = time.monotonic()
     assert group.sentinels[0].cmd("SENTINEL", "FAILOVER", "mymaster") == "OK"
     new = group.wait_new_master(old)
-    # Who only listens, or does nothing, has been sent away, too.
-    assert idle.read_all() == b"" and listener.read_all() == b""
     wait_until(lambda: int(new.info("clients")["blocked_clients"]) == 1, "the worker blocks at the new master", 10)
     print(f"\nback after {(time.monotonic() - begun) * 1000:.0f} ms")
+    # Who only listens, or does nothing, has been sent away, too.
+    assert listener.read_all() == b"" and idle.read_all() == b""
     new.client().lpush("queue", "work")
     worker.join(30)
     assert got == [(b"queue", b"work")]
@@ -355,3 +355,77 @@ def test_the_request_is_not_believed_from_a_replica(world):
         master.cmd("PUBLISH", channel, "0" * 40)
     time.sleep(0.5)
     assert not any("+try-failover" in s.event_names() for s in group.sentinels)
+
+
+def held_pair(world):
+    """A master whose writes are held, since its replica stands still, and the connection that leads as a sentinel's does."""
+    master = world.server(PRODUCT, name="master")
+    replica = world.server(PRODUCT, f"replicaof 127.0.0.1 {master.port}", "repl-timeout 3600", name="replica")
+    replica.wait_link_up()
+    wait_until(lambda: "state=online" in master.info("replication")["slave0"], "the replica is online")
+    leader = master.raw()
+    assert leader.command("CLIENT", "SETNAME", "sentinel-00000000-cmd") == b"OK"
+    replica.pause()
+    master.cmd("SET", "unseen", 1)
+    return master, replica, leader
+
+
+def lead(leader, replica):
+    assert leader.command("FAILOVER", "TO", "127.0.0.1", replica.port, "TIMEOUT", 600_000) == b"OK"
+
+
+def test_notices(world):
+    """RESP3 clients that asked hear of it in the form that redis-py and node-redis read; others hear nothing."""
+    master, replica, leader = held_pair(world)
+    asked, silent, resp2 = master.raw(proto=3), master.raw(proto=3), master.raw()
+    for connection in (asked, resp2):
+        reply = connection.command("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "internal-ip")
+        assert reply == b"OK"
+    lead(leader, replica)
+    assert asked.read() == [b"FAILING_OVER", 1, 10]
+    assert master.cmd("FAILOVER", "ABORT") == "OK"
+    assert asked.read() == [b"FAILED_OVER", 2]
+    lead(leader, replica)
+    assert asked.read() == [b"FAILING_OVER", 3, 10]
+    asked.send(b"*3\r\n$3\r\nSET\r\n$7\r\ncarried\r\n$1\r\n1\r\n")
+    replica.resume()
+    # The command goes to the new master, its reply comes back, and in the end the connection is closed.
+    moving = f">4\r\n$6\r\nMOVING\r\n:4\r\n:10\r\n${len(str(replica.port)) + 10}\r\n127.0.0.1:{replica.port}\r\n"
+    everything = asked.read_all()
+    assert sorted([everything.find(b"+OK\r\n"), everything.find(moving.encode())])[0] == 0, everything
+    assert len(everything) == len(moving) + 5
+    assert replica.cmd("GET", "carried") == "1"
+    for connection in (silent, resp2):
+        assert connection.read_all() == b""
+    assert leader.command("PING") == b"PONG", "a sentinel stays"
+
+
+def test_what_is_carried(world):
+    """A transaction and a pipeline that the switch meets go on at the new master; WATCH is not kept, and not pretended."""
+    master, replica, leader = held_pair(world)
+    lead(leader, replica)
+    multi, pipe, watch, select = (master.raw() for _ in range(4))
+    assert multi.command("MULTI") == b"OK" and multi.command("INCR", "n") == b"QUEUED"
+    assert multi.command("INCR", "n") == b"QUEUED"
+    multi.send(b"*1\r\n$4\r\nEXEC\r\n")
+    pipe.send(b"".join(b"*3\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$1\r\n%d\r\n" % at for at in range(3)))
+    assert watch.command("WATCH", "n") == b"OK" and watch.command("MULTI") == b"OK"
+    assert watch.command("SET", "w", "1") == b"QUEUED"
+    watch.send(b"*1\r\n$4\r\nEXEC\r\n")
+    assert select.command("SELECT", "3") == b"OK"
+    select.send(b"*3\r\n$3\r\nSET\r\n$1\r\nd\r\n$1\r\n3\r\n")
+    blocked = master.raw()
+    blocked.send(b"*3\r\n$5\r\nBLPOP\r\n$7\r\nnothing\r\n$1\r\n0\r\n")
+    assert master.cmd("DBSIZE") == 1
+    replica.resume()
+    assert multi.read() == [1, 2]
+    assert select.read() == b"OK"
+    # What is behind the first command of a pipeline follows as long as there is time.
+    answered = pipe.read_all()
+    assert b":1\r\n:2\r\n:3\r\n".startswith(answered) and answered
+    for connection in (watch, blocked):
+        assert connection.read_all() == b""
+    master.wait_replica_of(replica)
+    assert replica.cmd("GET", "n") == "2" and replica.cmd("EXISTS", "w") == 0
+    assert replica.cmd("LLEN", "list") >= answered.count(b":")
+    assert replica.client(db=3).get("d") == "3"

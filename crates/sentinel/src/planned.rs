@@ -52,18 +52,18 @@ pub(crate) fn requested(c: &mut Core, m: &mut Master, which: &Which, runid: &str
 }
 
 /// True when a planned switch can be expected to work: the master knows FAILOVER, is heard, and
-/// has a replica that could take over.
+/// has a replica. Which of them follow it is asked when the election is won.
 pub(crate) fn is_fit(c: &Core, m: &Master) -> bool {
     let link = &c.links[&m.node.link];
     m.node.s_down.is_none()
         && link.cmd.is_up()
         && m.node.role == Role::Master
         && m.node.handing_over == Some(false)
-        && choose(c, m).is_some()
+        && select::choose(c, m).is_some()
 }
 
 /// The best of the replicas that follow the master.
-pub(crate) fn choose(c: &Core, m: &Master) -> Option<ReplicaKey> {
+fn choose(c: &Core, m: &Master) -> Option<ReplicaKey> {
     select::choose_among(c, m, |node| follows(m, node))
 }
 

@@ -223,9 +223,7 @@ impl Sentinel {
         };
         if !m.failover.is_idle() {
             reply.error("INPROG Failover already in progress");
-        } else if select::choose(&self.c, m).is_none()
-            || coordinated && planned::choose(&self.c, m).is_none()
-        {
+        } else if select::choose(&self.c, m).is_none() {
             reply.error("NOGOODSLAVE No suitable replica to promote");
         } else if let Some(until) = self.c.muted_until()
             && !failover::has_heard_epochs(m)
