@@ -403,14 +403,15 @@ def test_notices(world):
 def test_what_is_carried(world):
     """A transaction and a pipeline that the switch meets go on at the new master; WATCH is not kept, and not pretended."""
     master, replica, leader = held_pair(world)
-    lead(leader, replica)
-    multi, pipe, watch, select = (master.raw() for _ in range(4))
-    assert multi.command("MULTI") == b"OK" and multi.command("INCR", "n") == b"QUEUED"
-    assert multi.command("INCR", "n") == b"QUEUED"
-    multi.send(b"*1\r\n$4\r\nEXEC\r\n")
-    pipe.send(b"".join(b"*3\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$1\r\n%d\r\n" % at for at in range(3)))
+    multi, begun, pipe, watch, select = (master.raw() for _ in range(5))
     assert watch.command("WATCH", "n") == b"OK" and watch.command("MULTI") == b"OK"
     assert watch.command("SET", "w", "1") == b"QUEUED"
+    assert begun.command("MULTI") == b"OK" and begun.command("INCR", "m") == b"QUEUED"
+    lead(leader, replica)
+    incr = b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n"
+    multi.send(b"*1\r\n$5\r\nMULTI\r\n" + incr + incr + b"*1\r\n$4\r\nEXEC\r\n")
+    begun.send(b"*1\r\n$4\r\nEXEC\r\n")
+    pipe.send(b"".join(b"*3\r\n$5\r\nRPUSH\r\n$4\r\nlist\r\n$1\r\n%d\r\n" % at for at in range(3)))
     watch.send(b"*1\r\n$4\r\nEXEC\r\n")
     assert select.command("SELECT", "3") == b"OK"
     select.send(b"*3\r\n$3\r\nSET\r\n$1\r\nd\r\n$1\r\n3\r\n")
@@ -418,7 +419,8 @@ def test_what_is_carried(world):
     blocked.send(b"*3\r\n$5\r\nBLPOP\r\n$7\r\nnothing\r\n$1\r\n0\r\n")
     assert master.cmd("DBSIZE") == 1
     replica.resume()
-    assert multi.read() == [1, 2]
+    assert [multi.read() for _ in range(4)] == [b"OK", b"QUEUED", b"QUEUED", [1, 2]]
+    assert begun.read() == [1]
     assert select.read() == b"OK"
     # What is behind the first command of a pipeline follows as long as there is time.
     answered = pipe.read_all()

@@ -394,6 +394,22 @@ impl Node {
 }
 
 impl Node {
+    /// Queues a held command in the transaction that it belongs to, which will be carried as a
+    /// whole. False if there is none, or the command is what ends it.
+    pub fn queue_held(&self, session: &mut Session, args: &OwnedArgs) -> bool {
+        let args = args.as_args();
+        let (Some(multi), Some(command)) = (&mut session.multi, crate::registry().find(args.at(0)))
+        else {
+            return false;
+        };
+        if crate::exec::runs_inside_multi(command.spec.name) {
+            return false;
+        }
+        multi.push(command, &args);
+        session.publish_state();
+        true
+    }
+
     /// Takes a held command off a connection, to be run at the new master: with all that belongs to
     /// it, for EXEC the whole transaction, which ends here; the last reply is the connection's. It
     /// waits until that comes, under the ticket. `None` for what cannot be run on somebody's behalf.

@@ -8,7 +8,7 @@
 //! others just lose their connection, as they do at every failover.
 
 use super::EventLoop;
-use crate::io::conn::{Conn, Script};
+use crate::io::conn::{Conn, Flush, Script};
 use node::{ClientKind, Message, Node};
 use resp::{OwnedArgs, Protocol, ReplyParser};
 use std::io::{Read, Write};
@@ -33,6 +33,7 @@ impl EventLoop {
     pub(super) fn forward_held(&mut self, leaving: bool) {
         let node = self.node();
         let Some((host, port)) = target(&node) else { return };
+        self.queue_held();
         let mut jobs = Vec::new();
         for (_, conn) in &mut self.conns {
             let Some(args) = &conn.held else { continue };
@@ -55,6 +56,28 @@ impl EventLoop {
         if let Err(error) = spawned {
             // Their clients are cut off in a moment, as all others.
             crate::log::write(crate::log::WARNING, &format!("starting a thread: {error}"));
+        }
+    }
+
+    /// Held commands inside MULTI are queued, as they are carried with their EXEC.
+    fn queue_held(&mut self) {
+        let node = self.node();
+        let held = self.conns.iter().filter(|(_, c)| c.held.is_some() && c.session.multi.is_some());
+        let held: Vec<usize> = held.map(|(at, _)| at).collect();
+        for at in held {
+            while let Some(conn) = self.conns.get_mut(at)
+                && let Some(args) = conn.held.take()
+            {
+                if !node.queue_held(&mut conn.session, &args) {
+                    conn.held = Some(args);
+                    break;
+                }
+                if conn.send(b"+QUEUED\r\n") == Flush::Broken {
+                    self.close(at);
+                    break;
+                }
+                self.go_on(at);
+            }
         }
     }
 
