@@ -387,6 +387,7 @@ directives! {
         use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
         shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
+        shutdown_handover: bool = "shutdown-handover", BOOL, "yes", Runtime, 0, "On SIGTERM a master hands over to a replica, led by a sentinel, and the process ends within 8 seconds.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
         shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGTERM ends the server.";
         oom_score_adj: OomScoreAdj = "oom-score-adj", CHOICE, "no", Runtime, NO_EFFECT, "Whether to set the kernel's out-of-memory score.";

@@ -10,9 +10,9 @@
 //! [`chaos`] random faults and the demand for peace after them, [`figures`] measurements.
 
 pub mod chaos;
+pub mod cluster;
 #[cfg(feature = "data")]
 pub mod data;
-pub mod cluster;
 pub mod figures;
 
 mod check;

@@ -12,8 +12,8 @@ use crate::io::worker::Shared;
 use crate::log::{NOTICE, WARNING};
 use crate::os::fs::File;
 use crate::os::mio::Waker;
-use crate::os::mpsc::{Sender, channel};
-use crate::os::time::{Instant, SystemTime, UNIX_EPOCH};
+use crate::os::mpsc::{RecvTimeoutError, Sender, channel};
+use crate::os::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use config::{Config, LogLevel};
 use keyspace::DbStripe;
 use node::{AofState, Host, Now, ProcessFacts, ReplicationHost, ShutdownHow, Worker};
@@ -84,9 +84,22 @@ impl Tools {
     }
 
     pub(super) fn save_and_wait(&self) -> Result<(), String> {
+        self.save_within(None).unwrap_or_else(|| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Saves; `None` if that takes longer than `limit`.
+    pub(super) fn save_within(&self, limit: Option<Duration>) -> Option<Result<(), String>> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
-        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+        let gone = || Some(Err("the snapshot thread is gone".into()));
+        match limit {
+            None => done.recv().ok().or_else(gone),
+            Some(limit) => match done.recv_timeout(limit) {
+                Ok(saved) => Some(saved),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => gone(),
+            },
+        }
     }
 
     /// Looks at the memory in use, for its peak.
