@@ -221,10 +221,8 @@ fn throughput(setting: &Setting, report: &mut Report) -> Result<()> {
     let mut servers = Vec::new();
     for (directives, ..) in POLICIES {
         let quiet = [*directives, &[("auto-aof-rewrite-percentage", "0")]].concat();
-        servers.push([
-            Server::start(&setting.redis, &quiet)?,
-            Server::start(&setting.ours, &quiet)?,
-        ]);
+        servers
+            .push([Server::start(&setting.redis, &quiet)?, Server::start(&setting.ours, &quiet)?]);
     }
     for (pipeline_at, (pipeline, requests)) in pipelines.iter().enumerate() {
         let mut rates = vec![[Vec::new(), Vec::new()]; servers.len()];
