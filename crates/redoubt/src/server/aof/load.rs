@@ -5,13 +5,13 @@
 use super::Files;
 use crate::io::sys;
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::{File, OpenOptions};
+use crate::os::time::Instant;
 use crate::server::load::{self, Expired, LoadHow};
 use node::{FileApplier, Node, Worker};
 use persistence::aof::{AofError, AofEvent, AofReader, FileInfo, History, Manifest};
-use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Seek};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 /// What there was to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,13 +263,16 @@ fn free(node: &Node, worker: &mut Worker) {
 /// Source: redis 7.0 `aof.c:aofUpgradePrepare`.
 pub fn upgrade(files: &Files, manifest: &mut Manifest) -> Result<(), String> {
     let old = std::path::PathBuf::from(String::from_utf8_lossy(&files.filename).into_owned());
-    if !old.is_file() {
+    if !crate::os::fs::metadata(&old).is_ok_and(|m| m.is_file()) {
         return Ok(());
     }
     let half_done = manifest.incrs.is_empty()
         && manifest.base.as_ref().is_some_and(|base| base.name == files.filename)
-        && !files.part(&files.filename).exists();
-    if files.dir.is_dir() && !manifest.is_empty() && !half_done {
+        && !crate::os::fs::exists(files.part(&files.filename)).unwrap_or(false);
+    if crate::os::fs::metadata(&files.dir).is_ok_and(|m| m.is_dir())
+        && !manifest.is_empty()
+        && !half_done
+    {
         return Ok(());
     }
     files.make_dir()?;
@@ -282,7 +285,7 @@ pub fn upgrade(files: &Files, manifest: &mut Manifest) -> Result<(), String> {
     };
     // The manifest first: a crash between the two is found as 'half done'.
     files.write_manifest(manifest).map_err(fail)?;
-    std::fs::rename(&old, files.part(&files.filename)).map_err(fail)?;
+    crate::os::fs::rename(&old, files.part(&files.filename)).map_err(fail)?;
     files.sync_dir().map_err(fail)?;
     crate::log::write(
         NOTICE,

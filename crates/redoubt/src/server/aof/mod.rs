@@ -11,13 +11,13 @@ mod writer;
 pub use files::Files;
 pub use writer::Writer;
 
+use crate::os::mpsc::{Sender, channel};
+use crate::os::thread::Thread;
+use crate::os::time::{Duration, Instant};
 use node::{AofState, Node};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
 
 /// What the thread of the file is asked to do.
 pub enum AofTask {

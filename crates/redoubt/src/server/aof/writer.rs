@@ -12,6 +12,8 @@ use super::files::file_name;
 use super::{AofTask, Files, NewBase};
 use crate::io::sys;
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::{File, OpenOptions};
+use crate::os::time::{Duration, Instant};
 use crate::server::host::Tools;
 use config::AppendFsync;
 use node::{AofState, Node};
@@ -19,12 +21,10 @@ use persistence::aof::{FileInfo, History, Manifest, Seal, seal};
 use persistence::crc64::Crc64;
 use replication::{FileBatch, FilePiece, HistoryMark};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
-use std::time::{Duration, Instant};
 
 /// How long it sleeps with nothing to do; a safety net, since whoever appends wakes it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -128,7 +128,9 @@ impl Writer {
                 &|| false,
                 &mut || {},
             )
-            .and_then(|()| std::fs::rename(self.files.temp_base(), self.files.part(&base.name)))
+            .and_then(|()| {
+                crate::os::fs::rename(self.files.temp_base(), self.files.part(&base.name))
+            })
             .map_err(|error| fail("create the base of", &error))?;
         }
         match self.manifest.incrs.last() {
@@ -165,7 +167,7 @@ impl Writer {
 
     /// Runs until the process ends.
     pub fn run(mut self) {
-        let _ = self.tools.aof.thread.set(std::thread::current());
+        let _ = self.tools.aof.thread.set(crate::os::thread::current());
         loop {
             for task in self.tools.aof.take_tasks() {
                 self.act(task);
@@ -179,7 +181,7 @@ impl Writer {
                 let wait = if self.unsynced.is_some() { until_sync } else { IDLE };
                 self.sleep(wait.max(COLLECT), true);
             } else if self.policy() != AppendFsync::Always {
-                std::thread::sleep(COLLECT);
+                crate::os::thread::sleep(COLLECT);
             }
         }
     }
@@ -191,7 +193,7 @@ impl Writer {
         let busy =
             self.tools.aof.has_tasks() || (for_bytes && self.node.log.file_pending_bytes() > 0);
         if !busy {
-            std::thread::park_timeout(time);
+            crate::os::thread::park_timeout(time);
         }
         parked.store(false, SeqCst);
     }
@@ -473,7 +475,7 @@ impl Writer {
         let mut manifest = self.manifest.clone();
         manifest.push_incr(info);
         if let Err(error) = self.files.write_manifest(&manifest) {
-            let _ = std::fs::remove_file(&path);
+            let _ = crate::os::fs::remove_file(&path);
             return Err(error);
         }
         self.manifest = manifest;
@@ -488,11 +490,11 @@ impl Writer {
         }
         let Some(base) = self.new_base.take() else { return };
         if !self.tools.aof.is_current(base.generation) {
-            let _ = std::fs::remove_file(&base.temp);
+            let _ = crate::os::fs::remove_file(&base.temp);
             return self.rewrite_ended();
         }
         if let Some(why) = self.cut_failed.take() {
-            let _ = std::fs::remove_file(&base.temp);
+            let _ = crate::os::fs::remove_file(&base.temp);
             return self.rewrite_failed(&why);
         }
         match self.replace(&base) {
@@ -509,7 +511,7 @@ impl Writer {
                 self.node.open_gate();
             }
             Err(error) => {
-                let _ = std::fs::remove_file(&base.temp);
+                let _ = crate::os::fs::remove_file(&base.temp);
                 self.rewrite_failed(&sys::reason(&error));
             }
         }
@@ -580,7 +582,7 @@ impl Writer {
         self.told = None;
         self.unsynced = None;
         self.node.aof.set_error(None);
-        let _ = std::fs::remove_file(self.files.temp(".incr"));
+        let _ = crate::os::fs::remove_file(self.files.temp(".incr"));
         self.node.open_file_gate(u64::MAX);
     }
 }
@@ -588,7 +590,7 @@ impl Writer {
 fn open_part(path: &Path, fresh: bool) -> std::io::Result<Part> {
     if fresh {
         // What lies there is of a rewrite that came to nothing.
-        match std::fs::remove_file(path) {
+        match crate::os::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -663,7 +665,7 @@ fn take_back(part: &mut Part) -> std::io::Result<()> {
 }
 
 fn rename(from: &Path, to: &Path, what: &str) -> std::io::Result<()> {
-    std::fs::rename(from, to)?;
+    crate::os::fs::rename(from, to)?;
     crate::log::write(
         NOTICE,
         &format!(
