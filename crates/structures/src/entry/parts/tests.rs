@@ -154,7 +154,9 @@ fn a_copy_is_not_watched_and_a_dropped_watch_gives_its_bytes_back() {
         (0..1000).for_each(|_| mutate(&mut entry, &mut prng, 500));
         assert!(entry.goes_in_parts() && entry.is_bulky());
         let exact = entry.mem_usage();
-        assert!((exact / 5..exact * 5).contains(&entry.mem_estimate()));
+        // Values of fields differ much here, and few are looked at.
+        let within = if kind == 1 { 50 } else { 3 };
+        assert!((exact / within..exact * within).contains(&entry.mem_estimate()));
         entry.begin_parts(PartsHead {
             id: 1,
             bytes: Vec::new(),
