@@ -6,9 +6,7 @@
 //! is taken last.
 
 use crate::db::DbStripe;
-use crate::snapshot::{
-    EncodeEntry, Handed, PassEncoder, PassProgress, StripePass, TablePass,
-};
+use crate::snapshot::{EncodeEntry, Handed, PassEncoder, PassProgress, StripePass, TablePass};
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;

@@ -204,7 +204,8 @@ impl Node {
             return 0;
         }
         let volatile = is_volatile(config.maxmemory_policy);
-        let Some((entry, freed)) = held.stripe(stripe).evict(victim.db, &victim.key, volatile) else {
+        let Some((entry, freed)) = held.stripe(stripe).evict(victim.db, &victim.key, volatile)
+        else {
             return 0;
         };
         let lazy = config.lazyfree_lazy_eviction;

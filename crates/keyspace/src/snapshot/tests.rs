@@ -1,9 +1,7 @@
 //! A pass with values in parts: what it hands out is the state at its start, whatever happens.
 
 use super::*;
-use crate::{
-    ExpireRule, KeyOptions, Keys, Keyspace, MemoryPolicy, SetTtl, StripeBy, StripeMask,
-};
+use crate::{ExpireRule, KeyOptions, Keys, Keyspace, MemoryPolicy, SetTtl, StripeBy, StripeMask};
 use std::collections::BTreeMap;
 use stdx::{Prng, UnixMs};
 use structures::{Limits, Value, ValueRef};
@@ -67,8 +65,7 @@ fn whole(out: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-const ENCODER: PassEncoder =
-    PassEncoder { entry: whole, parts: Some(PartsEncoder { head, part }) };
+const ENCODER: PassEncoder = PassEncoder { entry: whole, parts: Some(PartsEncoder { head, part }) };
 
 /// Puts pieces together as a sink does, and insists on their order.
 #[derive(Default)]

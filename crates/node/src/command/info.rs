@@ -144,7 +144,7 @@ fn sentinel_text(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> String {
     let sections: Vec<(&str, String)> =
         sections.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
-    sentinel.info(&names, &sections)
+    sentinel.info(&writer.cx.session.info, &names, &sections)
 }
 
 /// Sums over all stripes, each of them right for its own moment.
@@ -421,11 +421,19 @@ fn replication(w: &mut Writer<'_, '_, '_>) {
         came_back_empty: node.role.came_back_empty.load(Relaxed),
         min_replicas: wanted.then_some(u64::from(config.min_replicas_max_lag)),
     };
+    let view = node.view_of(&w.cx.session.info);
+    let own = config.announce_view.addresses();
     let link = node.repl.link();
     let master = node.repl.master();
+    let now = w.cx.worker.now.mono();
     let text =
-        replication::info_section(w.cx.worker.now.mono(), &settings, &node.log, &link, &master);
+        replication::info_section(now, &settings, &node.log, &link, &master, view.as_deref());
+    drop((link, master));
     w.out.push_str(&text);
+    if !own.is_empty() {
+        // Sentinels of our kind read it; others read past it.
+        w.field("announced_views", own);
+    }
 }
 
 fn cpu(w: &mut Writer<'_, '_, '_>) {

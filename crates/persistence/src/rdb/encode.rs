@@ -102,9 +102,7 @@ pub fn encode_head(
     let (len, base) = match value {
         ValueRef::Set(set) => (set.len(), None),
         ValueRef::Zset(zset) => (zset.len(), None),
-        ValueRef::Hash(hash) if hash.has_times() => {
-            (hash.len(), Some(push_first_time(out, hash)))
-        }
+        ValueRef::Hash(hash) if hash.has_times() => (hash.len(), Some(push_first_time(out, hash))),
         ValueRef::Hash(hash) => (hash.len(), None),
         ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => {
             unreachable!("no value of elements in any order")

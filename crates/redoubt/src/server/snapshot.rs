@@ -9,6 +9,9 @@ use super::host::Tools;
 use crate::io::replica::SnapshotQueue;
 use crate::io::worker::Shared;
 use crate::log::{NOTICE, VERBOSE, WARNING};
+use crate::os::fs::File;
+use crate::os::mpsc::{Receiver, Sender};
+use crate::os::time::{Duration, Instant};
 use keyspace::{PartsEncoder, PassEncoder};
 use node::{AofState, Node};
 use persistence::rdb::{
@@ -17,13 +20,10 @@ use persistence::rdb::{
 };
 use replication::{ConnId, JobId, MasterInput, RdbFilter, SnapshotMark, Transport};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use structures::Entry;
 use walk::{PassSink, abandon, walk};
 
@@ -145,7 +145,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
     let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
     let dirty_before = node.dirty();
     let result = write_file(node, &temp).and_then(|()| {
-        std::fs::rename(&temp, &path)?;
+        crate::os::fs::rename(&temp, &path)?;
         sync_folder_of(&path)
     });
     match result {
@@ -159,7 +159,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
             Ok(())
         }
         Err(error) => {
-            let _ = std::fs::remove_file(&temp);
+            let _ = crate::os::fs::remove_file(&temp);
             Err(format!("Error saving the data set to {}: {error}", path.display()))
         }
     }
@@ -215,7 +215,7 @@ fn rewrite(node: &Node, control: &AofControl) {
             Ok(NewBase { temp, rdb, generation })
         }
         Err(error) => {
-            let _ = std::fs::remove_file(&temp);
+            let _ = crate::os::fs::remove_file(&temp);
             Err(format!("writing {}: {}", temp.display(), crate::io::sys::reason(&error)))
         }
     };
@@ -605,6 +605,6 @@ fn by_file(
         fan_out.end()?;
         Ok(length)
     });
-    let _ = std::fs::remove_file(&temp);
+    let _ = crate::os::fs::remove_file(&temp);
     outcome
 }

@@ -19,7 +19,8 @@ fn is_big<E: TableEntry>(table: &Table<E>) -> bool {
 
 fn estimate<E: TableEntry>(table: &Table<E>) -> usize {
     let some: usize = table.iter().take(SAMPLES).map(TableEntry::copied_bytes).sum();
-    let all = if table.len() <= SAMPLES { some } else { (some / SAMPLES).saturating_mul(table.len()) };
+    let all =
+        if table.len() <= SAMPLES { some } else { (some / SAMPLES).saturating_mul(table.len()) };
     table.mem_usage().saturating_add(all)
 }
 
@@ -112,11 +113,7 @@ impl Entry {
 
     /// Hands out elements as they were when the watch began, each once, in a step of about `budget`;
     /// `f` returns what an element cost. True when that was all: the watch is closed.
-    pub fn parts_step(
-        &mut self,
-        budget: usize,
-        f: &mut dyn FnMut(Part<'_>) -> usize,
-    ) -> bool {
+    pub fn parts_step(&mut self, budget: usize, f: &mut dyn FnMut(Part<'_>) -> usize) -> bool {
         if let Some(table) = self.set_mut().and_then(crate::Set::table_mut) {
             return table.watch_step(budget, &mut |member| f(Part::Member(member.text())));
         }

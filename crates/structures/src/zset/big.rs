@@ -229,12 +229,7 @@ impl Big {
         false
     }
 
-    fn watch_walk(
-        &self,
-        watch: &mut Watch,
-        budget: usize,
-        f: &mut dyn FnMut(&[u8], f64) -> usize,
-    ) {
+    fn watch_walk(&self, watch: &mut Watch, budget: usize, f: &mut dyn FnMut(&[u8], f64) -> usize) {
         let below = match &watch.last {
             None => self.tree.len(),
             Some((score, member)) => self.place(*score, member),

@@ -7,13 +7,13 @@
 //! written, the snapshot is given up: writers never wait for it.
 
 use crate::log::NOTICE;
+use crate::os::fs::{File, OpenOptions};
+use crate::os::time::{Duration, Instant};
 use keyspace::{Handed, PassEncoder, PassProgress, StripeMask};
 use node::Node;
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
 
 /// Bytes of entries that one step under a stripe's lock encodes: well below 100 us of work.
 const STEP_BYTES: usize = 32 * 1024;
@@ -61,8 +61,9 @@ struct Spill {
 impl Spill {
     fn create() -> io::Result<Spill> {
         let path = format!("temp-snapshot-{}.spill", std::process::id());
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        std::fs::remove_file(&path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        crate::os::fs::remove_file(&path)?;
         Ok(Spill { file: BufWriter::new(file), bytes: 0 })
     }
 
@@ -284,9 +285,8 @@ impl<S: PassSink> Walk<'_, S> {
     /// Writes what waited, from memory and from the file.
     fn write_waiting(&mut self) -> io::Result<()> {
         loop {
-            let (waiting, spill) = ASIDE.with_borrow_mut(|aside| {
-                (std::mem::take(&mut aside.waiting), aside.spill.take())
-            });
+            let (waiting, spill) = ASIDE
+                .with_borrow_mut(|aside| (std::mem::take(&mut aside.waiting), aside.spill.take()));
             if waiting.is_empty() && spill.is_none() {
                 return Ok(());
             }
@@ -331,9 +331,8 @@ impl<S: PassSink> Walk<'_, S> {
         }
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS_PER_SWEEP) {
-            let spilled = ASIDE.with_borrow_mut(|aside| {
-                aside.sweep(self.node).map(|()| aside.spilled)
-            });
+            let spilled =
+                ASIDE.with_borrow_mut(|aside| aside.sweep(self.node).map(|()| aside.spilled));
             let spilled = spilled.map_err(|error| {
                 io::Error::other(format!("what the snapshot needs can't be kept: {error}"))
             })?;
@@ -367,7 +366,7 @@ impl<S: PassSink> Walk<'_, S> {
         let delay = self.node.settings.load().config.rdb_key_save_delay;
         if delay > 0 {
             let delay = u64::from(delay.unsigned_abs()).min(100_000);
-            std::thread::sleep(Duration::from_micros(delay));
+            crate::os::thread::sleep(Duration::from_micros(delay));
         }
     }
 }
@@ -376,9 +375,9 @@ impl<S: PassSink> Walk<'_, S> {
 /// would do harm: workers wait for stripes that it holds while it waits for a core.
 fn pause(clients: bool) {
     if clients {
-        std::thread::sleep(PAUSE);
+        crate::os::thread::sleep(PAUSE);
     } else {
-        std::thread::yield_now();
+        crate::os::thread::yield_now();
     }
 }
 
