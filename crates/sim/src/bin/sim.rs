@@ -21,14 +21,8 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        seconds: 60,
-        first: 1,
-        seed: None,
-        log: false,
-        data: false,
-        seeds: None,
-    };
+    let mut arguments =
+        Arguments { seconds: 60, first: 1, seed: None, log: false, data: false, seeds: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {

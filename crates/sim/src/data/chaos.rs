@@ -172,9 +172,10 @@ fn die(world: &mut World, prng: &mut Prng, deaths: &mut u64, proc: usize) {
         .filter(|&p| p != proc && world.node(p).is_some_and(|node| node.log.offset() > 1))
         .collect();
     if proc == world.master && !candidates.is_empty() && prng.chance(50) {
-        let best = candidates.iter().copied().max_by_key(|&p| {
-            world.node(p).map_or(0, |node| node.log.offset())
-        });
+        let best = candidates
+            .iter()
+            .copied()
+            .max_by_key(|&p| world.node(p).map_or(0, |node| node.log.offset()));
         if let Some(best) = best {
             promote(world, prng, best);
         }

@@ -325,3 +325,81 @@ fn shown(debug: &str) -> String {
     out.push_str(rest);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stdx::Prng;
+
+    fn asked(seed: u64) -> (Client, Vec<Value>) {
+        let mut client = Client::new(0);
+        let mut prng = Prng::new(seed);
+        client.conn = Some(0);
+        while client.sent.len() < 2 {
+            client.ask(&mut prng);
+        }
+        let mut model = Model::default();
+        let mut replies = Vec::new();
+        for sent in &client.sent {
+            let What::Op(op) = &sent.what else { continue };
+            replies.extend((1..sent.left).map(|_| Value::Simple(b"OK".to_vec())));
+            replies.push(model.apply(op));
+        }
+        (client, replies)
+    }
+
+    fn encoded(value: &Value) -> Vec<u8> {
+        match value {
+            Value::Simple(text) => [b"+", &text[..], b"\r\n"].concat(),
+            Value::Int(n) => format!(":{n}\r\n").into_bytes(),
+            Value::Null => b"$-1\r\n".to_vec(),
+            Value::Bulk(b) => [format!("${}\r\n", b.len()).as_bytes(), b, b"\r\n"].concat(),
+            Value::Array(items) => {
+                let mut out = format!("*{}\r\n", items.len()).into_bytes();
+                items.iter().for_each(|item| out.extend(encoded(item)));
+                out
+            }
+            other => panic!("not of these: {other:?}"),
+        }
+    }
+
+    /// The checks can fail: replies in another order than the requests are found.
+    #[test]
+    fn replies_out_of_order_are_found() {
+        let mut found = 0;
+        for seed in 1..=50 {
+            let (mut client, replies) = asked(seed);
+            let fine: Vec<u8> = replies.iter().flat_map(encoded).collect();
+            assert_eq!(client.hear(1, &fine), Ok(()), "seed {seed}");
+            let (mut client, mut replies) = asked(seed);
+            let last = replies.len() - 1;
+            if replies[0] == replies[last] {
+                continue;
+            }
+            replies.swap(0, last);
+            let swapped: Vec<u8> = replies.iter().flat_map(encoded).collect();
+            found += usize::from(client.hear(1, &swapped).is_err());
+        }
+        assert!(found > 30, "{found}");
+    }
+
+    /// The checks can fail: a confirmed write that is gone is found, unless it may be.
+    #[test]
+    fn lost_writes_are_found() {
+        let mut client = Client::new(0);
+        for n in 1..=3i64 {
+            client.sent.push_back(Sent { what: What::Op(Op::Incr(1)), left: 1 });
+            client.hear(n as u64 * 100, format!(":{n}\r\n").as_bytes()).unwrap();
+        }
+        let mut two = Model::default();
+        two.apply(&Op::Incr(2));
+        assert!(!client.may_be(&two));
+        client.may_lose(Loss::After(301));
+        assert!(!client.may_be(&two), "confirmed before the moment");
+        client.may_lose(Loss::After(300));
+        assert!(client.may_be(&two));
+        let mut five = Model::default();
+        five.apply(&Op::Incr(5));
+        assert!(!client.may_be(&five), "never was");
+    }
+}

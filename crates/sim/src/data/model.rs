@@ -296,7 +296,12 @@ impl Model {
             items.map(|item| item.as_bytes().map(<[u8]>::to_vec)).collect::<Option<Vec<_>>>()
         };
         let pairs = |value: &Value| {
-            Some(all(value)?.chunks_exact(2).map(|p| (p[0].clone(), p[1].clone())).collect::<Vec<_>>())
+            Some(
+                all(value)?
+                    .chunks_exact(2)
+                    .map(|p| (p[0].clone(), p[1].clone()))
+                    .collect::<Vec<_>>(),
+            )
         };
         let mut entries = Vec::new();
         for entry in stream.as_array()? {

@@ -16,7 +16,9 @@ pub fn request(prng: &mut Prng) -> Vec<String> {
             "n" => prng.below(9).to_string(),
             "ms" => (1 + prng.below(400)).to_string(),
             "wait" => format!("0.0{}", 1 + prng.below(9)),
-            "~" => "local t=redis.call('INCR',KEYS[1]) redis.call('RPUSH',KEYS[2],t) return t".into(),
+            "~" => {
+                "local t=redis.call('INCR',KEYS[1]) redis.call('RPUSH',KEYS[2],t) return t".into()
+            }
             other => other.to_string(),
         });
     }

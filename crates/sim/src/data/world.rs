@@ -261,7 +261,12 @@ impl World {
     }
 
     /// Changes what is wrong with a disk. `until_us` is when it will be over.
-    pub fn disk(&mut self, proc: ProcId, until_us: u64, f: impl FnOnce(&mut crate::os::disk::Faults)) {
+    pub fn disk(
+        &mut self,
+        proc: ProcId,
+        until_us: u64,
+        f: impl FnOnce(&mut crate::os::disk::Faults),
+    ) {
         let mut state = self.turns.core.state();
         let now = state.now_us;
         f(&mut state.procs[proc].disk.faults);
@@ -386,7 +391,8 @@ impl World {
             self.turns.core.state().close(conn, 0);
             if who < noise_at && self.clients[who].conn == Some(conn) {
                 self.clients[who].disconnected();
-            } else if (noise_at..200).contains(&who) && self.noise[who - noise_at].conn == Some(conn)
+            } else if (noise_at..200).contains(&who)
+                && self.noise[who - noise_at].conn == Some(conn)
             {
                 self.noise[who - noise_at].disconnected();
             }
@@ -586,9 +592,9 @@ fn digest_of(turns: &Turns, proc: ProcId, node: &Node) -> Digest {
     digest::of_keyspace(&mut keys)
 }
 
-/// Errors of requests that meet no key, or too short a list.
-fn is_usual(reply: &resp::Value) -> bool {
-    ["ERR index out of range", "ERR no such key"].iter().any(|text| reply.is_error(text))
+/// Errors that say that the request itself is wrong: those are the simulator's own.
+fn is_mistake(reply: &resp::Value) -> bool {
+    ["ERR unknown", "ERR syntax", "ERR wrong number"].iter().any(|text| reply.is_error(text))
 }
 
 impl Noise {
@@ -634,7 +640,7 @@ impl Noise {
                 Err(error) => return Err(format!("a noisy client: no reply: {error}")),
                 Ok(Some(reply)) => match self.expected.pop_front() {
                     None => return Err(format!("a noisy client: a reply to nothing: {reply:?}")),
-                    Some(None) if reply.is_error("ERR") && !is_usual(&reply) => {
+                    Some(None) if is_mistake(&reply) => {
                         return Err(format!("a noisy client: {reply:?}"));
                     }
                     Some(None) => {}

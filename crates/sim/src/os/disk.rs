@@ -279,9 +279,8 @@ impl Disk {
 
     /// Names and lengths, for the log of a failure.
     pub fn listing(&self) -> String {
-        let shown = |(path, ino): (&PathBuf, &Ino)| {
-            format!("{} {}", path.display(), self.data(*ino).len())
-        };
+        let shown =
+            |(path, ino): (&PathBuf, &Ino)| format!("{} {}", path.display(), self.data(*ino).len());
         self.names.files.iter().map(shown).collect::<Vec<_>>().join(", ")
     }
 }

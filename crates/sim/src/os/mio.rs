@@ -161,8 +161,12 @@ pub mod event {
     /// As mio's.
     pub trait Source {
         /// As mio's.
-        fn register(&mut self, registry: &Registry, token: Token, on: Interest)
-        -> std::io::Result<()>;
+        fn register(
+            &mut self,
+            registry: &Registry,
+            token: Token,
+            on: Interest,
+        ) -> std::io::Result<()>;
         /// As mio's.
         fn deregister(&mut self, registry: &Registry) -> std::io::Result<()>;
     }

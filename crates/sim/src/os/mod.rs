@@ -3,9 +3,9 @@
 //! cuts, threads that take turns, one clock for all.
 
 pub mod disk;
+pub mod fs;
 pub mod listen;
 pub mod log;
-pub mod fs;
 pub mod mio;
 pub mod mpsc;
 pub mod net;

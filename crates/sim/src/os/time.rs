@@ -1,8 +1,8 @@
 //! The clock.
 
 use super::turns;
-pub use std::time::Duration;
 use std::ops::Add;
+pub use std::time::Duration;
 
 /// As std's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

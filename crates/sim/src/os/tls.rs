@@ -36,12 +36,7 @@ impl Tls {
         none()
     }
     /// As the server's.
-    pub fn connect_and_wait(
-        &self,
-        _: &mut TcpStream,
-        _: &str,
-        _: Duration,
-    ) -> io::Result<Channel> {
+    pub fn connect_and_wait(&self, _: &mut TcpStream, _: &str, _: Duration) -> io::Result<Channel> {
         none()
     }
 }

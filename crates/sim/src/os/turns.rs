@@ -219,8 +219,9 @@ pub fn spend_below(us: u64) {
 /// As `thread::park_timeout`.
 pub fn park_for_token(until_us: Option<u64>) {
     let Some(task) = me() else { return };
-    let take =
-        || with(|state, _| state.tasks.get_mut(&task).is_some_and(|t| std::mem::take(&mut t.token)));
+    let take = || {
+        with(|state, _| state.tasks.get_mut(&task).is_some_and(|t| std::mem::take(&mut t.token)))
+    };
     if !take() {
         park(until_us);
         take();
@@ -254,10 +255,7 @@ fn start(
         let mut state = core.state();
         state.numbers += 1;
         let task = state.numbers;
-        state.tasks.insert(
-            task,
-            Task { proc, name: name.clone(), resume, epoch: 0, token: false },
-        );
+        state.tasks.insert(task, Task { proc, name: name.clone(), resume, epoch: 0, token: false });
         state.wake(task);
         (task, state.procs[proc].life)
     };
@@ -306,13 +304,8 @@ impl Turns {
     /// A world with so many machines, and nothing on them.
     pub fn new(seed: u64, procs: usize, net: Net) -> Turns {
         let (say_stopped, stopped) = channel();
-        let proc = |_| Proc {
-            life: 0,
-            alive: false,
-            exit: None,
-            node: None,
-            disk: Disk::default(),
-        };
+        let proc =
+            |_| Proc { life: 0, alive: false, exit: None, node: None, disk: Disk::default() };
         let core = Arc::new(Core(Mutex::new(State {
             now_us: 1_000_000,
             prng: Prng::new(seed),
@@ -392,7 +385,9 @@ impl Turns {
                     state.procs[ended.proc].exit.get_or_insert(134);
                 }
             }
-            Err(_) => panic!("a thread keeps its turn: it waits for something outside of the world"),
+            Err(_) => {
+                panic!("a thread keeps its turn: it waits for something outside of the world")
+            }
         }
     }
 
