@@ -19,6 +19,8 @@ enum What {
     Op(Op),
     /// Everything is read.
     Questions,
+    /// WAIT for so many replicas.
+    Wait(usize),
 }
 
 /// A state that was confirmed, and when its last write was.
@@ -57,6 +59,8 @@ pub struct Client {
     loss: Loss,
     /// It has to look before it goes on.
     must_look: bool,
+    /// What was confirmed before this moment, all replicas have.
+    pub safe_us: Option<u64>,
     numbers: u64,
     /// Replies so far.
     pub replies: u64,
@@ -80,6 +84,7 @@ impl Client {
             unknown: Vec::new(),
             loss: Loss::None,
             must_look: false,
+            safe_us: None,
             numbers: 0,
             replies: 0,
             writes: 0,
@@ -125,7 +130,7 @@ impl Client {
     }
 
     /// The next requests.
-    pub fn ask(&mut self, prng: &mut stdx::Prng) -> Vec<u8> {
+    pub fn ask(&mut self, prng: &mut stdx::Prng, replicas: usize) -> Vec<u8> {
         let mut out = Vec::new();
         if self.must_look {
             if self.sent.is_empty() {
@@ -150,6 +155,11 @@ impl Client {
             };
             let commands = op.commands(self.id);
             self.send(What::Op(op), &commands, &mut out);
+        }
+        if replicas > 0 && !out.is_empty() && prng.chance(10) {
+            let count = replicas.to_string().into_bytes();
+            let command = vec![b"WAIT".to_vec(), count, b"300".to_vec()];
+            self.send(What::Wait(replicas), &[command], &mut out);
         }
         out
     }
@@ -181,6 +191,7 @@ impl Client {
             match what {
                 What::Op(op) => self.confirmed(now_us, op, &reply)?,
                 What::Questions => self.looked(now_us, &reply)?,
+                What::Wait(replicas) => self.waited(replicas, &reply)?,
             }
         }
     }
@@ -203,7 +214,22 @@ impl Client {
         }
         if op.writes() {
             self.writes += 1;
-            self.states.push_back(Confirmed { at_us: now_us, model });
+            // Each has a moment of its own, also those that were told together.
+            let at_us = now_us.max(last.at_us + 1);
+            self.states.push_back(Confirmed { at_us, model });
+        }
+        Ok(())
+    }
+
+    fn waited(&mut self, replicas: usize, reply: &Value) -> Result<(), String> {
+        let last = self.states.back().expect("there is always a state");
+        match reply {
+            Value::Int(count) if *count >= replicas as i64 => self.safe_us = Some(last.at_us + 1),
+            Value::Int(_) => {}
+            // A replica is asked, or a master that becomes one.
+            reply if reply.is_error("ERR WAIT cannot be used") || is_refusal(reply) => {}
+            reply if reply.is_error("UNBLOCKED") => {}
+            reply => return Err(format!("client {}: WAIT: {}", self.id, short(reply))),
         }
         Ok(())
     }
@@ -238,6 +264,7 @@ impl Client {
         self.states.push_back(Confirmed { at_us: now_us, model: there });
         self.unknown.clear();
         self.loss = Loss::None;
+        self.safe_us = None;
         self.must_look = false;
         Ok(())
     }
@@ -336,7 +363,7 @@ mod tests {
         let mut prng = Prng::new(seed);
         client.conn = Some(0);
         while client.sent.len() < 2 {
-            client.ask(&mut prng);
+            client.ask(&mut prng, 0);
         }
         let mut model = Model::default();
         let mut replies = Vec::new();
