@@ -101,6 +101,10 @@ pub trait Host: Send + Sync {
     fn set_active_workers(&self, _workers: usize) {}
     /// Writes a log line: level 0 debug, 1 verbose, 2 notice, 3 warning.
     fn log(&self, level: u8, line: &str);
+    /// The addresses of the machine's default gateways, as they are now.
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        Vec::new()
+    }
     /// Resident memory is given back to the system (MEMORY PURGE).
     fn purge_memory(&self);
     /// What the allocator says of itself (MEMORY MALLOC-STATS).

@@ -12,6 +12,7 @@
 //! [`chaos`] random faults and the demand for peace after them, [`figures`] measurements.
 
 pub mod chaos;
+pub mod cluster;
 #[cfg(feature = "data")]
 pub mod data;
 pub mod figures;
@@ -48,7 +49,7 @@ mod io {
     pub mod stream;
     pub mod worker;
     pub use crate::os::sys::memory;
-    pub use crate::os::{listen, sys, tls};
+    pub use crate::os::{gateway, listen, sys, tls};
 }
 #[cfg(feature = "data")]
 #[path = "../../redoubt/src/server/mod.rs"]

@@ -5,6 +5,7 @@
 //! might have more to read goes to the end of the line instead of being drained at once.
 
 mod arrivals;
+mod forward;
 mod gate;
 mod messages;
 mod moves;

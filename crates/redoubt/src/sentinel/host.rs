@@ -172,6 +172,10 @@ impl Host for SentinelHost {
         no_data()
     }
 
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        self.process.gateways()
+    }
+
     fn facts(&self) -> ProcessFacts {
         self.process.facts()
     }

@@ -12,8 +12,8 @@ use crate::io::worker::Shared;
 use crate::log::{NOTICE, WARNING};
 use crate::os::fs::File;
 use crate::os::mio::Waker;
-use crate::os::mpsc::{Sender, channel};
-use crate::os::time::{Instant, SystemTime, UNIX_EPOCH};
+use crate::os::mpsc::{RecvTimeoutError, Sender, channel};
+use crate::os::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use config::{Config, LogLevel};
 use keyspace::DbStripe;
 use node::{AofState, Host, Now, ProcessFacts, ReplicationHost, ShutdownHow, Worker};
@@ -84,9 +84,22 @@ impl Tools {
     }
 
     pub(super) fn save_and_wait(&self) -> Result<(), String> {
+        self.save_within(None).unwrap_or_else(|| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Saves; `None` if that takes longer than `limit`.
+    pub(super) fn save_within(&self, limit: Option<Duration>) -> Option<Result<(), String>> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
-        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+        let gone = || Some(Err("the snapshot thread is gone".into()));
+        match limit {
+            None => done.recv().ok().or_else(gone),
+            Some(limit) => match done.recv_timeout(limit) {
+                Ok(saved) => Some(saved),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => gone(),
+            },
+        }
     }
 
     /// Looks at the memory in use, for its peak.
@@ -341,6 +354,12 @@ impl Host for ProcessHost {
                     }
                     self.listen_again(new, &[listen::Kind::Tls])?;
                 }
+                "announce-view" => {
+                    let ports = |config: &Config| listen::extra_listeners(config);
+                    if ports(old) != ports(new) {
+                        self.listen_again(new, &[listen::Kind::Extra])?;
+                    }
+                }
                 name if crate::io::tls::is_setting(name) => self.0.shared().tls.configure(new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
                 "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
@@ -360,6 +379,10 @@ impl Host for ProcessHost {
             }
         }
         Ok(())
+    }
+
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        crate::io::gateway::gateways()
     }
 
     fn facts(&self) -> ProcessFacts {

@@ -117,7 +117,8 @@ impl LinkDriver {
             self.drain(&node);
             self.publish_state(&node);
             let next_link = node.repl.link().poll_timeout();
-            let next = [next_master, next_link].into_iter().flatten().min();
+            let next_failover = node.failover_timeout(now);
+            let next = [next_master, next_link, next_failover].into_iter().flatten().min();
             let wants_read = node.repl.link().wants_read();
             let busy = wants_read && self.connection.as_ref().is_some_and(|c| c.readable);
             let wait = if busy {

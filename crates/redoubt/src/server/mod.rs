@@ -4,6 +4,7 @@ mod aof;
 pub mod config_file;
 mod cron;
 mod ending;
+mod handover;
 pub mod host;
 mod link;
 mod load;

@@ -6,6 +6,9 @@
 //! that replays it. With `--seed` it runs that one.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program: it may look at a clock.
 
+#[path = "../cluster_main.rs"]
+mod cluster_main;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -47,6 +50,9 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|word| word == "--cluster") {
+        return cluster_main::main(std::env::args().skip(1));
+    }
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -2,8 +2,10 @@
 
 use super::mio::net::{TcpListener, TcpStream, UnixListener};
 use config::Config;
+use std::net::IpAddr;
 
 /// As the server's.
+#[allow(dead_code)] // The worker's loop tells them apart.
 pub enum Listener {
     /// The only kind here.
     Tcp(TcpListener),
@@ -43,6 +45,11 @@ impl Listener {
 /// As the server's.
 pub fn all(_: &Config) -> Result<Vec<Listener>, String> {
     Ok(vec![Listener::Tcp(TcpListener::open())])
+}
+
+/// As the server's: there are none.
+pub fn extra_listeners(_: &Config) -> Vec<(Option<IpAddr>, u16)> {
+    Vec::new()
 }
 
 /// As the server's; nothing is opened anew here.

@@ -232,6 +232,14 @@ pub mod net {
         pub fn set_nodelay(&self, _: bool) -> io::Result<()> {
             Ok(())
         }
+        /// Nobody waits in a read here: it fails if nothing has come.
+        pub fn set_read_timeout(&self, _: Option<Duration>) -> io::Result<()> {
+            Ok(())
+        }
+        /// As std's.
+        pub fn set_write_timeout(&self, _: Option<Duration>) -> io::Result<()> {
+            Ok(())
+        }
         /// As std's.
         pub fn local_addr(&self) -> io::Result<SocketAddr> {
             let state = self.core.state();
