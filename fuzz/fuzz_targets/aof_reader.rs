@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use persistence::aof::{AofEvent, AofReader, Manifest, Seal};
+use persistence::aof::{AofEvent, AofReader, History, Manifest, Seal};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (kind, bytes) = input;
@@ -30,7 +30,14 @@ fuzz_target!(|input: (u8, &[u8])| {
     loop {
         match reader.next_event() {
             Ok(AofEvent::Command(args)) => assert!(args.iter().map(<[u8]>::len).sum::<usize>() <= file.len()),
-            Ok(AofEvent::Annotation(line)) => assert_eq!(line.first(), Some(&b'#')),
+            Ok(AofEvent::Annotation(line)) => {
+                assert_eq!(line.first(), Some(&b'#'));
+                if let Some(history) = History::parse(line) {
+                    let mut again = Vec::new();
+                    history.push_to(&mut again);
+                    assert_eq!(again, line);
+                }
+            }
             Ok(AofEvent::Eof) | Err(_) => break,
         }
     }

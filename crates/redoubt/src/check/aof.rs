@@ -105,7 +105,7 @@ fn multi_part(mode: Mode, path: &Path) -> Result<(), Stop> {
             let mut magic = [0; 5];
             let rdb = File::open(&file)
                 .map_err(|error| {
-                    format!("Cannot open file {}: {}", file.display(), reason(&error))
+                    format!("Cannot open file {}: {}, aborting...", file.display(), reason(&error))
                 })?
                 .read_exact(&mut magic)
                 .is_ok()
@@ -146,8 +146,9 @@ struct Progress {
 }
 
 fn check(mode: Mode, path: &Path, name: &str, is_last: bool) -> Result<Outcome, Stop> {
-    let cannot_open =
-        |error: std::io::Error| format!("Cannot open file {}: {}", path.display(), reason(&error));
+    let cannot_open = |error: std::io::Error| {
+        format!("Cannot open file {}: {}, aborting...", path.display(), reason(&error))
+    };
     let mut file = File::open(path).map_err(cannot_open)?;
     let meta = file.metadata().map_err(cannot_open)?;
     if !meta.is_file() {
@@ -200,8 +201,7 @@ fn check(mode: Mode, path: &Path, name: &str, is_last: bool) -> Result<Outcome, 
         return Err(format!("AOF {name} is not valid. Use the --fix option to try fixing it."));
     }
     if !is_last {
-        println!("Failed to truncate AOF {name} because it is not the last file");
-        return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file finally. Then re-run redis-check-aof.".into());
+        return Err(format!("Failed to truncate AOF {name} because it is not the last file"));
     }
     fix(path, name, size, ok)
 }
@@ -340,7 +340,7 @@ fn cut_at_time(
         println!(
             "Failed to truncate AOF {name} to timestamp {time} to offset {at} because it is not the last file."
         );
-        return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file finally. Then re-run redis-check-aof.".into());
+        return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file manually. Then re-run redis-check-aof.".into());
     }
     if at == 0 {
         return Err(format!(
