@@ -1,9 +1,11 @@
 //! A deterministic world for the machines: time, network, disks and data nodes are simulated, the
-//! sentinels are the real ones. Development only.
+//! sentinels, and in a world of their own the data nodes, are the real ones. Development only.
 //!
 //! One seed decides everything: who is hit by which fault, how long each byte travels, when a disk
 //! is slow. A run that fails prints its seed and the command that replays it. Nothing here touches
 //! the operating system; what happens between the threads of a real process is not modelled.
+//!
+//! Beside it, with the feature `data`, the world of real data nodes: [`data`].
 //!
 //! Rooms: [`World`] is the event loop, `net` and `wire` the network, `serve` what runs on the hosts, `node` the data node as its protocol shows
 //! it, `seat` a sentinel process with its disk and sessions, `check` and `notes` what must never happen,
@@ -29,8 +31,8 @@ pub use world::{Entry, Host, World, WorldOptions};
 // The server's own rooms, compiled here with a simulated operating system below them. They name the
 // rest of the binary by these paths.
 #[cfg(feature = "data")]
-#[allow(clippy::disallowed_types, clippy::disallowed_methods)]
-// Its threads are real, their turns are not.
+// Its threads are real, their turns are not; it has what the server may ask for, asked for or not.
+#[allow(dead_code, clippy::disallowed_types, clippy::disallowed_methods)]
 mod os;
 #[cfg(feature = "data")]
 use os::log;
@@ -51,8 +53,8 @@ mod io {
 }
 #[cfg(feature = "data")]
 #[path = "../../redoubt/src/server/mod.rs"]
+// As in the binary, where more of it is used.
 #[allow(dead_code, unused_imports, clippy::disallowed_types, clippy::disallowed_methods)]
-// As in the binary.
 mod server;
 
 #[cfg(test)]

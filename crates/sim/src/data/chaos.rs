@@ -150,6 +150,9 @@ fn fault(world: &mut World, prng: &mut Prng, deaths: &mut u64) {
             world.run_us(prng.between(10_000, 4_000_000));
             world.cut(Host::Node(proc), Host::Node(other), false);
         }
+        13 if prng.chance(50) => {
+            world.tell(proc, &["DEBUG", "ACTIVE-WORKERS", ["0", "1", "2"][prng.below(3) as usize]]);
+        }
         13 => world.break_some(),
         14 if proc != world.master && world.is_alive(proc) => promote(world, prng, proc),
         _ => world.hang_up(),

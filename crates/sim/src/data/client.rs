@@ -19,6 +19,8 @@ enum What {
     Op(Op),
     /// Everything is read.
     Questions,
+    /// WAIT for so many replicas.
+    Wait(usize),
 }
 
 /// A state that was confirmed, and when its last write was.
@@ -57,6 +59,8 @@ pub struct Client {
     loss: Loss,
     /// It has to look before it goes on.
     must_look: bool,
+    /// What was confirmed before this moment, all replicas have.
+    pub safe_us: Option<u64>,
     numbers: u64,
     /// Replies so far.
     pub replies: u64,
@@ -80,6 +84,7 @@ impl Client {
             unknown: Vec::new(),
             loss: Loss::None,
             must_look: false,
+            safe_us: None,
             numbers: 0,
             replies: 0,
             writes: 0,
@@ -125,7 +130,7 @@ impl Client {
     }
 
     /// The next requests.
-    pub fn ask(&mut self, prng: &mut stdx::Prng) -> Vec<u8> {
+    pub fn ask(&mut self, prng: &mut stdx::Prng, replicas: usize) -> Vec<u8> {
         let mut out = Vec::new();
         if self.must_look {
             if self.sent.is_empty() {
@@ -150,6 +155,11 @@ impl Client {
             };
             let commands = op.commands(self.id);
             self.send(What::Op(op), &commands, &mut out);
+        }
+        if replicas > 0 && !out.is_empty() && prng.chance(10) {
+            let count = replicas.to_string().into_bytes();
+            let command = vec![b"WAIT".to_vec(), count, b"300".to_vec()];
+            self.send(What::Wait(replicas), &[command], &mut out);
         }
         out
     }
@@ -181,6 +191,7 @@ impl Client {
             match what {
                 What::Op(op) => self.confirmed(now_us, op, &reply)?,
                 What::Questions => self.looked(now_us, &reply)?,
+                What::Wait(replicas) => self.waited(replicas, &reply)?,
             }
         }
     }
@@ -203,7 +214,22 @@ impl Client {
         }
         if op.writes() {
             self.writes += 1;
-            self.states.push_back(Confirmed { at_us: now_us, model });
+            // Each has a moment of its own, also those that were told together.
+            let at_us = now_us.max(last.at_us + 1);
+            self.states.push_back(Confirmed { at_us, model });
+        }
+        Ok(())
+    }
+
+    fn waited(&mut self, replicas: usize, reply: &Value) -> Result<(), String> {
+        let last = self.states.back().expect("there is always a state");
+        match reply {
+            Value::Int(count) if *count >= replicas as i64 => self.safe_us = Some(last.at_us + 1),
+            Value::Int(_) => {}
+            // A replica is asked, or a master that becomes one.
+            reply if reply.is_error("ERR WAIT cannot be used") || is_refusal(reply) => {}
+            reply if reply.is_error("UNBLOCKED") => {}
+            reply => return Err(format!("client {}: WAIT: {}", self.id, short(reply))),
         }
         Ok(())
     }
@@ -238,6 +264,7 @@ impl Client {
         self.states.push_back(Confirmed { at_us: now_us, model: there });
         self.unknown.clear();
         self.loss = Loss::None;
+        self.safe_us = None;
         self.must_look = false;
         Ok(())
     }
@@ -324,4 +351,82 @@ fn shown(debug: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stdx::Prng;
+
+    fn asked(seed: u64) -> (Client, Vec<Value>) {
+        let mut client = Client::new(0);
+        let mut prng = Prng::new(seed);
+        client.conn = Some(0);
+        while client.sent.len() < 2 {
+            client.ask(&mut prng, 0);
+        }
+        let mut model = Model::default();
+        let mut replies = Vec::new();
+        for sent in &client.sent {
+            let What::Op(op) = &sent.what else { continue };
+            replies.extend((1..sent.left).map(|_| Value::Simple(b"OK".to_vec())));
+            replies.push(model.apply(op));
+        }
+        (client, replies)
+    }
+
+    fn encoded(value: &Value) -> Vec<u8> {
+        match value {
+            Value::Simple(text) => [b"+", &text[..], b"\r\n"].concat(),
+            Value::Int(n) => format!(":{n}\r\n").into_bytes(),
+            Value::Null => b"$-1\r\n".to_vec(),
+            Value::Bulk(b) => [format!("${}\r\n", b.len()).as_bytes(), b, b"\r\n"].concat(),
+            Value::Array(items) => {
+                let mut out = format!("*{}\r\n", items.len()).into_bytes();
+                items.iter().for_each(|item| out.extend(encoded(item)));
+                out
+            }
+            other => panic!("not of these: {other:?}"),
+        }
+    }
+
+    /// The checks can fail: replies in another order than the requests are found.
+    #[test]
+    fn replies_out_of_order_are_found() {
+        let mut found = 0;
+        for seed in 1..=50 {
+            let (mut client, replies) = asked(seed);
+            let fine: Vec<u8> = replies.iter().flat_map(encoded).collect();
+            assert_eq!(client.hear(1, &fine), Ok(()), "seed {seed}");
+            let (mut client, mut replies) = asked(seed);
+            let last = replies.len() - 1;
+            if replies[0] == replies[last] {
+                continue;
+            }
+            replies.swap(0, last);
+            let swapped: Vec<u8> = replies.iter().flat_map(encoded).collect();
+            found += usize::from(client.hear(1, &swapped).is_err());
+        }
+        assert!(found > 30, "{found}");
+    }
+
+    /// The checks can fail: a confirmed write that is gone is found, unless it may be.
+    #[test]
+    fn lost_writes_are_found() {
+        let mut client = Client::new(0);
+        for n in 1..=3i64 {
+            client.sent.push_back(Sent { what: What::Op(Op::Incr(1)), left: 1 });
+            client.hear(n as u64 * 100, format!(":{n}\r\n").as_bytes()).unwrap();
+        }
+        let mut two = Model::default();
+        two.apply(&Op::Incr(2));
+        assert!(!client.may_be(&two));
+        client.may_lose(Loss::After(301));
+        assert!(!client.may_be(&two), "confirmed before the moment");
+        client.may_lose(Loss::After(300));
+        assert!(client.may_be(&two));
+        let mut five = Model::default();
+        five.apply(&Op::Incr(5));
+        assert!(!client.may_be(&five), "never was");
+    }
 }

@@ -268,12 +268,14 @@ impl Model {
         }
     }
 
-    /// The transaction that reads everything.
+    /// The transaction that reads everything. It also writes, so that a replica refuses it: what that has
+    /// may change yet.
     pub fn questions(client: usize) -> Vec<Vec<Bytes>> {
         let words = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
         let name = |key: Key| key.name(client);
         vec![
             words(&[b"MULTI"]),
+            words(&[b"SET", format!("c{client}:look").as_bytes(), b"1"]),
             words(&[b"GET", &name(Key::Text)]),
             words(&[b"GET", &name(Key::Number)]),
             words(&[b"LRANGE", &name(Key::List), b"0", b"-1"]),
@@ -286,7 +288,7 @@ impl Model {
 
     /// What the node's answer to that says; `None` if it is of another form.
     pub fn from_answer(answer: &Value) -> Option<Model> {
-        let [text, number, list, hash, zset, stream] = answer.as_array()? else { return None };
+        let [_, text, number, list, hash, zset, stream] = answer.as_array()? else { return None };
         let text_of = |value: &Value| match value {
             Value::Null => Some(None),
             other => other.as_bytes().map(|bytes| Some(bytes.to_vec())),

@@ -77,6 +77,9 @@ pub struct World {
     /// Clients with private keys.
     pub clients: Vec<Client>,
     noise: Vec<Noise>,
+    noise_is_over: bool,
+    /// When each node was started last, microseconds.
+    booted: Vec<u64>,
     /// Since when a disk was in trouble, and until when, microseconds.
     trouble: Vec<Option<(u64, u64)>>,
     admin: Vec<usize>,
@@ -111,6 +114,8 @@ impl World {
             master: 0,
             clients: (0..options.clients).map(Client::new).collect(),
             noise: (0..options.noise).map(|_| Noise::new()).collect(),
+            noise_is_over: false,
+            booted: vec![0; options.nodes],
             trouble: vec![None; options.nodes],
             admin: Vec::new(),
             compared: 0,
@@ -131,6 +136,7 @@ impl World {
             Ok(loaded) => loaded,
             Err(error) => panic!("the simulator's configuration is wrong: {error:?}"),
         };
+        self.booted[proc] = self.now_us();
         let files = self.turns.core.state().procs[proc].disk.listing();
         self.note(format!("=== node {proc} starts, master is {}; files: {files}", self.master));
         self.turns.boot(proc, move || {
@@ -212,7 +218,9 @@ impl World {
         let old = std::mem::replace(&mut self.master, proc);
         self.note(format!("=== node {proc} is to be the master instead of {old}"));
         for client in &mut self.clients {
-            client.may_lose(Loss::After(0));
+            // What all replicas have acknowledged, this one has, if it has not forgotten since.
+            let safe = client.safe_us.filter(|&safe| self.booted[proc] < safe);
+            client.may_lose(Loss::After(safe.unwrap_or(0)));
         }
         self.hang_up();
         self.tell(proc, &["REPLICAOF", "NO", "ONE"]);
@@ -406,6 +414,7 @@ impl World {
                 self.tick_client(index);
                 self.prng.between(500, 12_000)
             }
+            TICK_NOISE if self.noise_is_over => return,
             TICK_NOISE => {
                 self.tick_noise(index);
                 self.prng.between(500, 15_000)
@@ -433,7 +442,8 @@ impl World {
             }
             return;
         };
-        let bytes = client.ask(&mut self.prng);
+        let replicas = self.options.nodes - 1;
+        let bytes = client.ask(&mut self.prng, replicas);
         if !bytes.is_empty() && !write_all(&mut state, conn, &bytes) {
             drop(state);
             self.clients[index].disconnected();
@@ -529,7 +539,7 @@ impl World {
             client.look_again();
         });
         let noise: Vec<usize> = self.noise.iter_mut().filter_map(Noise::disconnected).collect();
-        self.noise.clear();
+        self.noise_is_over = true;
         let mut state = self.turns.core.state();
         noise.into_iter().for_each(|conn| state.close(conn, 0));
     }
@@ -592,9 +602,9 @@ fn digest_of(turns: &Turns, proc: ProcId, node: &Node) -> Digest {
     digest::of_keyspace(&mut keys)
 }
 
-/// Errors of requests that meet no key, or too short a list.
-fn is_usual(reply: &resp::Value) -> bool {
-    ["ERR index out of range", "ERR no such key"].iter().any(|text| reply.is_error(text))
+/// Errors that say that the request itself is wrong: those are the simulator's own.
+fn is_mistake(reply: &resp::Value) -> bool {
+    ["ERR unknown", "ERR syntax", "ERR wrong number"].iter().any(|text| reply.is_error(text))
 }
 
 impl Noise {
@@ -640,7 +650,7 @@ impl Noise {
                 Err(error) => return Err(format!("a noisy client: no reply: {error}")),
                 Ok(Some(reply)) => match self.expected.pop_front() {
                     None => return Err(format!("a noisy client: a reply to nothing: {reply:?}")),
-                    Some(None) if reply.is_error("ERR") && !is_usual(&reply) => {
+                    Some(None) if is_mistake(&reply) => {
                         return Err(format!("a noisy client: {reply:?}"));
                     }
                     Some(None) => {}

@@ -485,6 +485,12 @@ impl Writer {
 
     /// A whole base takes the place of everything before its cut.
     fn finish_rewrite(&mut self) {
+        if self.new_base.is_none() || !self.steps.is_empty() {
+            return;
+        }
+        // After an error the steps that were left came first, and the cut of this base may still be in
+        // the log: without it the base would stand beside what it holds already.
+        self.turn();
         if !self.steps.is_empty() {
             return;
         }
