@@ -387,6 +387,7 @@ directives! {
         use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
         shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
+        shutdown_handover: bool = "shutdown-handover", BOOL, "yes", Runtime, 0, "On SIGTERM a master hands over to a replica, led by a sentinel, and the process ends within 8 seconds.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
         shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGTERM ends the server.";
         oom_score_adj: OomScoreAdj = "oom-score-adj", CHOICE, "no", Runtime, NO_EFFECT, "Whether to set the kernel's out-of-memory score.";
@@ -422,7 +423,7 @@ directives! {
         maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
         maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, 0, "How long one eviction may take.";
         maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, 0, "Memory of all clients together; 0 = no limit.";
-        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
+        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, 0, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
         lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
         lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
         lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, 0, "Free evicted values in the background.";

@@ -106,6 +106,11 @@ impl Blocking {
         lock(&self.by_ticket).values().filter(timed).count()
     }
 
+    /// A ticket for something that is not in this list.
+    pub fn new_ticket(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn add(&self, blocked: Arc<Blocked>) {
         let mut all = lock(&self.by_ticket);
         all.insert(blocked.ticket, blocked);

@@ -113,6 +113,10 @@ pub struct ClientInfo {
     pub monitor: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
+    /// CLIENT MAINT_NOTIFICATIONS, and that without an address.
+    pub maint: AtomicBool,
+    /// See `maint`.
+    pub maint_no_endpoint: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
     /// How it tracks keys, the bits of [`Track`].
@@ -171,6 +175,8 @@ impl ClientInfo {
             watching: AtomicBool::new(false),
             monitor: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
+            maint: AtomicBool::new(false),
+            maint_no_endpoint: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             tracking: AtomicU32::new(0),
             redirect: AtomicU64::new(0),

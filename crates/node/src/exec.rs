@@ -38,12 +38,9 @@ pub enum Next {
 }
 
 /// Commands that are run, not queued, inside MULTI.
-fn runs_inside_multi(name: &str) -> bool {
+pub(crate) fn runs_inside_multi(name: &str) -> bool {
     matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
-
-/// Bytes that a queued command takes beside its arguments, about.
-const QUEUED_BYTES: usize = 64;
 
 impl Node {
     /// Runs one request of a connection and writes its reply.
@@ -179,8 +176,7 @@ impl Node {
         if let Some(multi) = &mut session.multi
             && !runs_inside_multi(command.spec.name)
         {
-            multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>() + QUEUED_BYTES;
-            multi.queue.push((command, args.to_owned_args()));
+            multi.push(command, args);
             session.publish_state();
             reply.simple("QUEUED");
             return Next::Continue;

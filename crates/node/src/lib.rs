@@ -48,7 +48,7 @@ pub use block::{Blocked, Blocking};
 pub use client::{ClientInfo, ClientKind, ClientNames, Clients};
 pub use client_memory::size_class;
 pub use exec::Next;
-pub use failover::Failover;
+pub use failover::{Failover, is_sentinel};
 pub use gate::{Durability, Gate, Progress};
 pub use host::{Host, ProcessFacts, ShutdownHow};
 pub use mailbox::{Mailbox, Message};

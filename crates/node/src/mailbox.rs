@@ -47,6 +47,15 @@ pub enum Message {
     OpenGate,
     /// Commands that were held back may run again (end of CLIENT PAUSE).
     Resume,
+    /// This node has handed its role over: commands that are held back go to the new master.
+    ForwardHeld {
+        /// Their clients are to go when they have their replies.
+        leaving: bool,
+    },
+    /// All clients are to go with their next reply, those that only listen or block at once.
+    ClientsLeave,
+    /// All that are still here are to go.
+    CutClients,
     /// The connection's user may have lost channels: end it if it listens to one of those.
     CheckChannels {
         /// The connection.

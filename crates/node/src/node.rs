@@ -65,6 +65,12 @@ pub struct Persistence {
     pub pass_keys: AtomicU64,
     /// Keys that it had to hand out at its start.
     pub pass_total: AtomicU64,
+    /// Bytes that it has written.
+    pub pass_bytes: AtomicU64,
+    /// Bytes of old states that it has put into a file, for want of memory.
+    pub pass_spilled: AtomicU64,
+    /// When it began, microseconds of the monotonic clock.
+    pub pass_started_us: AtomicU64,
     /// Most bytes held for a snapshot on behalf of writers.
     pub last_cow_bytes: AtomicU64,
     /// Loading: total and loaded bytes, start in Unix seconds.
@@ -205,6 +211,9 @@ impl Node {
                 saves: AtomicU64::new(0),
                 pass_keys: AtomicU64::new(0),
                 pass_total: AtomicU64::new(0),
+                pass_bytes: AtomicU64::new(0),
+                pass_spilled: AtomicU64::new(0),
+                pass_started_us: AtomicU64::new(0),
                 last_cow_bytes: AtomicU64::new(0),
                 load_total: AtomicU64::new(0),
                 load_done: AtomicU64::new(0),

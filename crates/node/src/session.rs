@@ -26,6 +26,17 @@ pub struct Multi {
     pub aborted: bool,
 }
 
+/// Bytes that a queued command takes beside its arguments, about.
+const QUEUED_BYTES: usize = 64;
+
+impl Multi {
+    /// Queues a command.
+    pub(crate) fn push(&mut self, command: CommandRef, args: &resp::Args<'_>) {
+        self.bytes += args.iter().map(<[u8]>::len).sum::<usize>() + QUEUED_BYTES;
+        self.queue.push((command, args.to_owned_args()));
+    }
+}
+
 /// Keys watched, and the flag that a change of them sets.
 #[derive(Default)]
 pub struct Watch {

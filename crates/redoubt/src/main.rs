@@ -12,6 +12,7 @@ mod container;
 mod crash;
 mod io;
 mod log;
+mod os;
 mod program;
 mod sentinel;
 mod server;

@@ -27,8 +27,8 @@ mod watermarks;
 pub use event::{ConnId, LogLevel, LogLine};
 pub use info::{InfoSettings, role_reply, section as info_section};
 pub use log::{
-    AppendRecord, AppliedPart, Chunk, Cursor, CursorLost, CursorWatch, FileBatch, FilePiece, Log,
-    LogStats, Origin, Part, PartialRefusal, Position, SnapshotMark, Targets,
+    AppendRecord, AppliedPart, Chunk, Cursor, CursorLost, CursorWatch, FileBatch, FilePiece,
+    HistoryMark, Log, LogStats, Origin, Part, PartialRefusal, Position, SnapshotMark, Targets,
 };
 pub use master::{
     FailoverRequest, FailoverState, FailoverStep, JobId, Laggards, MasterInput, MasterOptions,

@@ -342,8 +342,7 @@ impl Core {
     pub fn add_link(&mut self, owner: Owner, addr: Addr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        let name = format!("sentinel-{}", &self.myid[..8.min(self.myid.len())]);
-        let mut link = Link::new(id, owner, addr, &name, self.now());
+        let mut link = Link::new(id, owner, addr, &self.myid, self.now());
         if link.owner == Owner::Peer {
             link.login = self.peer_login();
         }

@@ -17,6 +17,11 @@ use crate::{failover, switch, vote};
 /// The channel on which sentinels find each other.
 pub const HELLO_CHANNEL: &str = "__sentinel__:hello";
 
+/// A master that is about to end asks one sentinel to lead a planned switch: this and the
+/// sentinel's run id name the channel, the message is the master's run id. Redis's sentinels never
+/// subscribe to it.
+pub const REQUEST_CHANNEL: &str = "__sentinel__:handover:";
+
 /// One hello, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

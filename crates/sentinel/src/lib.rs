@@ -63,6 +63,7 @@ mod io;
 mod link;
 mod machine;
 mod model;
+mod planned;
 mod reconf;
 mod rewrite;
 mod save;
@@ -80,7 +81,7 @@ pub use api::{
     Output, PersistToken, ScriptExit, ScriptId, ViewPayload,
 };
 pub use conf::{ConfError, OrdinaryLine, ScriptLine, SentinelConf, words_before_comment};
-pub use hello::{HELLO_CHANNEL, Hello};
+pub use hello::{HELLO_CHANNEL, Hello, REQUEST_CHANNEL};
 pub use machine::Sentinel;
 pub use status::{MasterStatus, NodeStatus, PeerStatus, Status};
 pub use views::ReadViews;

@@ -16,7 +16,7 @@ use stdx::MonoMs;
 
 use crate::addr::Addr;
 use crate::api::{CloseReason, ConnId, LinkPurpose};
-use crate::hello::HELLO_CHANNEL;
+use crate::hello::{HELLO_CHANNEL, REQUEST_CHANNEL};
 use crate::io::Io;
 use crate::model::{MasterId, ReplicaKey};
 use crate::timing::{CONNECT_WAIT_MS, PENDING_MAX, RETRY_MS, SILENT_RECYCLE_MS};
@@ -46,6 +46,10 @@ pub(crate) enum Pending {
     /// INFO of a peer.
     PeerInfo,
     Role,
+    /// FAILOVER, in the epoch of a planned switch.
+    Failover {
+        epoch: u64,
+    },
     /// `is-master-down-by-addr`: about which master and address, from which entry, and the epoch
     /// in which a vote was asked for.
     Ask {
@@ -148,6 +152,8 @@ pub(crate) struct Link {
     pub renamed: BTreeMap<String, String>,
     /// `sentinel-<first 8 of myid>`.
     client_name: String,
+    /// Where a master that is about to end asks this sentinel to lead.
+    request_channel: String,
     /// The command connection stood at least once.
     pub ever_up: bool,
     failures: u32,
@@ -155,7 +161,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub fn new(id: LinkId, owner: Owner, addr: Addr, client_name: &str, now: MonoMs) -> Link {
+    pub fn new(id: LinkId, owner: Owner, addr: Addr, myid: &str, now: MonoMs) -> Link {
         Link {
             id,
             owner,
@@ -178,7 +184,8 @@ impl Link {
             local_ip: None,
             login: None,
             renamed: BTreeMap::new(),
-            client_name: client_name.to_string(),
+            client_name: format!("sentinel-{}", &myid[..8.min(myid.len())]),
+            request_channel: format!("{REQUEST_CHANNEL}{myid}"),
             ever_up: false,
             failures: 0,
             grace: 0,
@@ -484,6 +491,8 @@ impl Link {
                 let name = format!("{}-pubsub", self.client_name);
                 self.encode(&mut bytes, &["CLIENT", "SETNAME", &name]);
                 self.encode(&mut bytes, &["SUBSCRIBE", HELLO_CHANNEL]);
+                // Apart, so that a user without a right to it still hears hellos.
+                self.encode(&mut bytes, &["SUBSCRIBE", &self.request_channel]);
                 io.send(conn, bytes);
             }
         }

@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub poor_since: Option<MonoMs>,
     pub script_kill_sent: bool,
     pub reconf: Reconf,
+    /// Its INFO told of a FAILOVER: `Some(true)` while one is under way, none if it knows of none.
+    pub handing_over: Option<bool>,
     /// Live state, while it is asked for and after.
     pub live: Option<Live>,
     pub live_asked: bool,
@@ -135,6 +137,7 @@ impl Node {
             poor_since: None,
             script_kill_sent: false,
             reconf: Reconf::None,
+            handing_over: None,
             live: None,
             live_asked: false,
             live_info: false,
@@ -204,12 +207,40 @@ impl Peer {
     }
 }
 
+/// Why a failover was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The master is objectively down.
+    Down,
+    /// SENTINEL FAILOVER in Redis's way: no votes, and the master is not asked.
+    Forced,
+    /// The master hands over, because it is about to end, or on an operator's word.
+    Planned(Plan),
+}
+
+impl Cause {
+    pub fn is_planned(self) -> bool {
+        matches!(self, Cause::Planned(_))
+    }
+}
+
+/// Who wants a planned switch: that decides what becomes of it when it cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The master, before it ends: without a majority, or a replica, it comes to nothing.
+    Shutdown,
+    /// `SENTINEL FAILOVER name COORDINATED`: the same.
+    Coordinated,
+    /// `SENTINEL FAILOVER name`: when no majority answers the switch is made without one, as in
+    /// Redis; when the master refuses, a replica is promoted without it.
+    Anyhow,
+}
+
 /// What is common to all states of a running failover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     pub failover_epoch: u64,
-    /// By SENTINEL FAILOVER: no votes, master not down.
-    pub forced: bool,
+    pub cause: Cause,
     /// When the present state was entered.
     pub since: MonoMs,
 }
@@ -220,6 +251,7 @@ pub(crate) struct Term {
 /// Idle -> WaitStart -> SelectReplica -> SendReplicaofNoOne -> WaitPromotion
 ///      -> ReconfReplicas -> UpdateConfig -> Idle
 /// ```
+/// A planned switch has HandOver in the place of SendReplicaofNoOne and WaitPromotion.
 /// Any state up to WaitPromotion may abort to Idle; the later ones only finish.
 ///
 /// Source: redis 7.0 `sentinel.c:sentinelFailoverStateMachine`.
@@ -245,6 +277,13 @@ pub(crate) enum Failover {
         term: Term,
         chosen: ReplicaKey,
     },
+    /// The master was sent `FAILOVER TO` the chosen replica, which has to say `role:master`.
+    /// `accepted`: it has answered OK.
+    HandOver {
+        term: Term,
+        chosen: ReplicaKey,
+        accepted: bool,
+    },
     /// The new master exists; the others are being told.
     /// `all_told_at`: when the last reachable replica got its SLAVEOF.
     ReconfReplicas {
@@ -267,6 +306,7 @@ impl Failover {
             | Failover::SelectReplica { term }
             | Failover::SendReplicaofNoOne { term, .. }
             | Failover::WaitPromotion { term, .. }
+            | Failover::HandOver { term, .. }
             | Failover::ReconfReplicas { term, .. }
             | Failover::UpdateConfig { term, .. } => Some(term),
         }
@@ -290,7 +330,8 @@ impl Failover {
     pub fn chosen(&self) -> Option<&ReplicaKey> {
         match self {
             Failover::SendReplicaofNoOne { chosen, .. }
-            | Failover::WaitPromotion { chosen, .. } => Some(chosen),
+            | Failover::WaitPromotion { chosen, .. }
+            | Failover::HandOver { chosen, .. } => Some(chosen),
             _ => self.promoted(),
         }
     }
@@ -303,6 +344,7 @@ impl Failover {
             Failover::SelectReplica { .. } => "select_slave",
             Failover::SendReplicaofNoOne { .. } => "send_slaveof_noone",
             Failover::WaitPromotion { .. } => "wait_promotion",
+            Failover::HandOver { .. } => "send_failover",
             Failover::ReconfReplicas { .. } => "reconf_slaves",
             Failover::UpdateConfig { .. } => "update_config",
         }

@@ -8,17 +8,21 @@ use stdx::ViewAddrs;
 use crate::addr::Addr;
 use crate::api::LogLevel;
 use crate::core::Core;
-use crate::failover;
 use crate::link::Owner;
 use crate::model::{Failover, Master, Node, ReplicaKey, Role};
 use crate::views::Seen;
+use crate::{failover, planned};
 
 /// The end of our own failover: the promoted replica takes the entry's place.
 pub(crate) fn finish(c: &mut Core, m: &mut Master) {
     let Failover::UpdateConfig { promoted, .. } = &m.failover else { return };
     let to = m.replicas[promoted].addr.clone();
+    let planned = m.failover.term().is_some_and(|term| term.cause.is_planned());
     switch_event(c, m, &to);
     switch_to(c, m, to, None);
+    if planned {
+        planned::dismiss(c, m);
+    }
 }
 
 /// A peer names another master under a newer epoch: that is the master now.

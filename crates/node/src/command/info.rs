@@ -153,8 +153,6 @@ pub(crate) struct KeyspaceWalk {
     /// By database.
     pub(crate) dbs: Vec<DbSums>,
     stats: keyspace::KeyspaceStats,
-    /// Bytes that a snapshot holds on behalf of writers.
-    pre_image_bytes: usize,
     /// Different keys that somebody waits for.
     waited_keys: usize,
 }
@@ -197,7 +195,6 @@ impl KeyspaceWalk {
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
         self.stats.expired_fields += stats.expired_fields;
-        self.pre_image_bytes += stripe.pre_image_bytes();
         let waits = stripe.has_waiters();
         for (index, sums) in self.dbs.iter_mut().enumerate() {
             let db = stripe.db(index);
@@ -322,7 +319,7 @@ fn persistence(w: &mut Writer<'_, '_, '_>) {
         (0, 0)
     };
     let percent = if total == 0 { 0.0 } else { (keys as f64 / total as f64 * 100.0).min(100.0) };
-    let cow = w.walk.pre_image_bytes as u64;
+    let cow = w.cx.node.keyspace.snapshot_held();
     let last_cow = state.last_cow_bytes.load(Relaxed);
     w.field("loading", u8::from(loading));
     w.field("async_loading", 0);
@@ -347,6 +344,16 @@ fn persistence(w: &mut Writer<'_, '_, '_>) {
     w.field("rdb_last_load_keys_expired", state.load_expired.load(Relaxed));
     w.field("rdb_last_load_keys_loaded", state.load_keys.load(Relaxed));
     append_only_fields(w, now);
+    if saving {
+        // Redoubt's own.
+        let begun = state.pass_started_us.load(Relaxed);
+        let micros = w.cx.worker.now.mono_us.saturating_sub(begun).max(1);
+        let written = state.pass_bytes.load(Relaxed);
+        let per_sec = u128::from(written) * 1_000_000 / u128::from(micros);
+        w.field("current_save_bytes_written", written);
+        w.field("current_save_bytes_per_sec", per_sec as u64);
+        w.field("current_cow_spilled", state.pass_spilled.load(Relaxed));
+    }
     if loading {
         loading_fields(w, now);
     }

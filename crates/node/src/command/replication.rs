@@ -40,10 +40,11 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let now = cx.worker.now.mono();
     let who =
         cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
-    if cx.node.failover.is_running() {
+    if cx.node.failover.is_running() && !cx.node.failover.is_lingering() {
         return Err(CommandError::new("ERR REPLICAOF not allowed while failing over."));
     }
     if args.is(1, "no") && args.is(2, "one") {
+        cx.node.failover.announced();
         cx.node.role.came_back_empty.store(false, Ordering::Release);
         cx.node.become_master(now, &who);
         cx.reply.ok();
@@ -54,6 +55,8 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     }
     let port = stdx::parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
     let port = u16::try_from(port).map_err(|_| CommandError::new("ERR Invalid master port"))?;
+    cx.node.failover.announced();
+    cx.node.repl.wake_driver();
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     match cx.node.become_replica(now, &host, port, &who) {
         ReplicaOfOutcome::Started => {
@@ -305,7 +308,8 @@ fn failover(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Ok(After::Done);
     }
     let request = failover_request(args)?;
-    cx.node.begin_failover(now, request).map_err(CommandError::new)?;
+    let led = crate::failover::is_sentinel(&crate::lock(&cx.session.info.names).name);
+    cx.node.begin_failover(now, request, led).map_err(CommandError::new)?;
     cx.worker.log_grew = true;
     cx.reply.ok();
     Ok(After::Done)

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use resp::Args;
 
+use super::history::History;
 use super::seal::{PREFIX, Seal};
 use crate::crc64::Crc64;
 
@@ -211,8 +212,8 @@ impl<R: Read> AofReader<R> {
             kind: AofErrorKind::Malformed { expected, found: shown(found) },
         };
         if !line.starts_with(PREFIX) {
-            if self.sealed && !is_time_stamp(line) {
-                return Err(malformed("a time stamp or a checksum", line));
+            if self.sealed && !is_time_stamp(line) && History::parse(line).is_none() {
+                return Err(malformed("a time stamp, a place in a history or a checksum", line));
             }
             self.crc.update(line);
             return Ok(());

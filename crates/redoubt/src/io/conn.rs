@@ -38,6 +38,10 @@ pub struct Conn {
     pub more_to_read: bool,
     /// It is in the worker's list of those with something to send.
     pub unsent: bool,
+    /// The ticket of a command that was carried to the new master.
+    pub forwarded: Option<u64>,
+    /// Its command is with the new master; the connection ends when the reply is out.
+    pub leaving: bool,
     /// It runs scripts, which stop its batches: requests are cut one by one.
     pub runs_scripts: bool,
     /// Bytes of the arguments of the command that waits.
@@ -98,6 +102,8 @@ impl Conn {
             in_round: false,
             more_to_read: false,
             unsent: false,
+            forwarded: None,
+            leaving: false,
             runs_scripts: false,
             argv_bytes: 0,
             class: 0,

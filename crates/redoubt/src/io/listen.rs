@@ -6,6 +6,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 /// A listening socket.
 pub enum Listener {
@@ -201,4 +202,15 @@ fn unix(config: &Config) -> Result<Option<Listener>, String> {
             .map_err(|error| format!("Failed to set permissions of the Unix socket: {error}"))?;
     }
     Ok(Some(Listener::Unix(listener)))
+}
+
+/// The kernel looks from time to time whether the other side is still there.
+pub fn set_keepalive(tcp: &mio::net::TcpStream, secs: u32) {
+    let interval = (secs / 3).max(1);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(secs)))
+        .with_interval(Duration::from_secs(u64::from(interval)))
+        .with_retries(3);
+    // Without it a dead peer is found later, nothing else.
+    let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
 }

@@ -10,6 +10,7 @@ pub mod balance;
 pub mod conn;
 pub mod gateway;
 pub mod listen;
+pub mod memory;
 pub mod replica;
 pub mod stream;
 pub mod sys;

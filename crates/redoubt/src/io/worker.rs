@@ -5,6 +5,7 @@
 //! might have more to read goes to the end of the line instead of being drained at once.
 
 mod arrivals;
+mod forward;
 mod gate;
 mod messages;
 mod moves;
@@ -20,8 +21,9 @@ use super::listen::{self, Listener};
 use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
 use super::sys;
-use mio::event::Source;
-use mio::{Events, Interest, Poll, Token};
+use crate::os::mio::event::Source;
+use crate::os::mio::{Events, Interest, Poll, Token};
+use crate::os::time::Duration;
 use node::{ClientInfo, Message, Next, Node, OnFile, ReplicaTask, Session, Worker};
 use replication::{ConnId, MasterInput, Position};
 use resp::Reply;
@@ -31,7 +33,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Token of the waker; connections have their slab index, listeners the numbers from
 /// [`LISTENER_BASE`] on.
@@ -286,7 +287,7 @@ impl EventLoop {
         if until != 0 {
             let now = self.shared.node.host.now().mono_us;
             if now < until {
-                std::thread::sleep(Duration::from_micros(until - now));
+                crate::os::thread::sleep(Duration::from_micros(until - now));
             }
         }
     }

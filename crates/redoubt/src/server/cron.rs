@@ -5,12 +5,12 @@ use super::host::Tools;
 use super::snapshot::Job;
 use crate::io::worker::Shared;
 use crate::log::NOTICE;
+use crate::os::mpsc::Receiver;
+use crate::os::time::{Duration, Instant};
 use keyspace::{DbStripe, StripeMask};
 use node::{AofState, Node};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
 use structures::Entry;
 
 /// Values and tables to be freed.
@@ -44,7 +44,7 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
     let mut round = 0u64;
     let mut limit = RewriteLimit::default();
     loop {
-        std::thread::sleep(ROUND);
+        crate::os::thread::sleep(ROUND);
         round += 1;
         if node.cron_paused.load(Relaxed) {
             continue;

@@ -6,21 +6,22 @@ use super::cron::Trash;
 use super::load::{self, Expired, LoadHow};
 use super::snapshot::{Aborted, Job};
 use crate::io::listen;
+use crate::io::memory;
 use crate::io::sys;
 use crate::io::worker::Shared;
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::File;
+use crate::os::mio::Waker;
+use crate::os::mpsc::{RecvTimeoutError, Sender, channel};
+use crate::os::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use config::{Config, LogLevel};
 use keyspace::DbStripe;
-use mio::Waker;
 use node::{AofState, Host, Now, ProcessFacts, ReplicationHost, ShutdownHow, Worker};
 use replication::{ConnId, JobId, RdbFilter, Transport};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use structures::Entry;
 
 /// What the node's host and the jobs share.
@@ -69,7 +70,7 @@ impl Tools {
     /// The workers exist.
     pub fn attach(&self, shared: &Arc<Shared>) {
         let _ = self.shared.set(Arc::clone(shared));
-        self.startup_memory.store(used_memory(), Ordering::Relaxed);
+        self.startup_memory.store(memory::allocated(), Ordering::Relaxed);
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -83,14 +84,27 @@ impl Tools {
     }
 
     pub(super) fn save_and_wait(&self) -> Result<(), String> {
+        self.save_within(None).unwrap_or_else(|| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Saves; `None` if that takes longer than `limit`.
+    pub(super) fn save_within(&self, limit: Option<Duration>) -> Option<Result<(), String>> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
-        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+        let gone = || Some(Err("the snapshot thread is gone".into()));
+        match limit {
+            None => done.recv().ok().or_else(gone),
+            Some(limit) => match done.recv_timeout(limit) {
+                Ok(saved) => Some(saved),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => gone(),
+            },
+        }
     }
 
     /// Looks at the memory in use, for its peak.
     pub fn note_peak(&self) {
-        self.peak.fetch_max(used_memory(), Ordering::Relaxed);
+        self.peak.fetch_max(memory::allocated(), Ordering::Relaxed);
     }
 
     /// Starts a rewrite of the append-only file.
@@ -175,13 +189,6 @@ impl Tools {
     }
 }
 
-/// Bytes allocated and in use.
-fn used_memory() -> u64 {
-    // The statistics are cached by the allocator until the epoch moves on.
-    let _ = tikv_jemalloc_ctl::epoch::advance();
-    tikv_jemalloc_ctl::stats::allocated::read().unwrap_or(0) as u64
-}
-
 /// The node's host.
 pub struct ProcessHost(pub Arc<Tools>);
 
@@ -239,7 +246,7 @@ impl Host for ProcessHost {
         if let Err(why) = result {
             // A node that has half of its data must not go on.
             crate::log::write(WARNING, &why);
-            std::process::exit(1);
+            crate::os::process::exit(1);
         }
         node.persistence.dirty_at_save.store(node.dirty(), Ordering::Relaxed);
         node.persistence.loading.store(false, Ordering::Release);
@@ -307,7 +314,7 @@ impl Host for ProcessHost {
 
     fn read_config_file(&self) -> Result<String, String> {
         let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
-        match std::fs::read(path) {
+        match crate::os::fs::read(path) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(format!("ERR Rewriting config file: {error}")),
@@ -324,7 +331,7 @@ impl Host for ProcessHost {
     }
 
     fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
-        std::fs::read(path).map_err(|error| sys::reason(&error))
+        crate::os::fs::read(path).map_err(|error| sys::reason(&error))
     }
 
     fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
@@ -379,23 +386,18 @@ impl Host for ProcessHost {
     }
 
     fn facts(&self) -> ProcessFacts {
-        let _ = tikv_jemalloc_ctl::epoch::advance();
-        let stat = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.unwrap_or(0) as u64;
-        let allocated = stat(tikv_jemalloc_ctl::stats::allocated::read());
+        let allocated = memory::allocated();
+        let (active, resident) = memory::active_and_resident();
         self.0.peak.fetch_max(allocated, Ordering::Relaxed);
         ProcessFacts {
             pid: std::process::id(),
             used_memory: allocated,
             used_memory_peak: self.0.peak.load(Ordering::Relaxed),
             used_memory_startup: self.0.startup_memory.load(Ordering::Relaxed),
-            rss: resident_bytes(),
-            allocator: (
-                allocated,
-                stat(tikv_jemalloc_ctl::stats::active::read()),
-                stat(tikv_jemalloc_ctl::stats::resident::read()),
-            ),
+            rss: memory::resident(),
+            allocator: (allocated, active, resident),
             allocator_name: "jemalloc-5.3.1",
-            total_system_memory: total_memory(),
+            total_system_memory: memory::total(),
             cpu: sys::cpu_seconds(false),
             cpu_thread: sys::cpu_seconds(true),
             os: sys::uname(),
@@ -408,7 +410,7 @@ impl Host for ProcessHost {
     }
 
     fn used_memory(&self) -> u64 {
-        used_memory()
+        memory::allocated()
     }
 
     fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>) {
@@ -430,7 +432,7 @@ impl Host for ProcessHost {
     fn sleep_all(&self, usec: u64) {
         let until = self.now().mono_us + usec;
         self.0.shared().sleep_until_us.store(until, Ordering::Release);
-        std::thread::sleep(std::time::Duration::from_micros(usec));
+        crate::os::thread::sleep(crate::os::time::Duration::from_micros(usec));
     }
 
     fn set_active_workers(&self, workers: usize) {
@@ -442,7 +444,7 @@ impl Host for ProcessHost {
     }
 
     fn purge_memory(&self) {
-        purge();
+        memory::purge();
     }
 
     fn malloc_stats(&self) -> String {
@@ -459,8 +461,8 @@ impl Host for ProcessHost {
             "segfault" => sys::segfault(),
             "panic" => panic!("DEBUG PANIC called at Unix time {}", self.now().unix().secs()),
             "assert" => assert!(how.is_empty(), "DEBUG ASSERT called"),
-            "restart" | "crash-and-recover" => std::process::exit(0),
-            _ => std::process::abort(),
+            "restart" | "crash-and-recover" => crate::os::process::exit(0),
+            _ => crate::os::process::abort(),
         }
     }
 }
@@ -482,22 +484,6 @@ impl ProcessHost {
     }
 }
 
-/// Unused memory goes back to the system.
-fn purge() {
-    // 4096 is the allocator's name for 'all arenas'.
-    let name = c"arena.4096.purge";
-    // SAFETY: the name is a valid control without input or output, so all pointers may be null.
-    unsafe {
-        tikv_jemalloc_sys::mallctl(
-            name.as_ptr(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            0,
-        );
-    }
-}
-
 /// The number of a log level.
 pub fn level_number(level: LogLevel) -> u8 {
     match level {
@@ -507,20 +493,6 @@ pub fn level_number(level: LogLevel) -> u8 {
         LogLevel::Warning => 3,
         LogLevel::Nothing => 4,
     }
-}
-
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    pages * sys::page_size()
-}
-
-fn total_memory() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb = info.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
-    kb.unwrap_or(0) * 1024
 }
 
 /// What replication asks of the process.

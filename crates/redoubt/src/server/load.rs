@@ -168,7 +168,7 @@ pub fn load_front<R: Read>(
 
 /// Whether an RDB file holds no key at all.
 pub fn has_no_key(path: &std::path::Path) -> Result<bool, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = crate::os::fs::File::open(path).map_err(|error| error.to_string())?;
     let options = ReadOptions {
         decode: DecodeOptions { limits: structures::Limits::default() },
         checksum: false,

@@ -4,6 +4,7 @@ mod aof;
 pub mod config_file;
 mod cron;
 mod ending;
+mod handover;
 pub mod host;
 mod link;
 mod load;
@@ -13,21 +14,22 @@ use crate::io::listen;
 use crate::io::sys;
 use crate::io::worker::{EventLoop, Handover, Shared, WAKER};
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::File;
+use crate::os::mio::{Poll, Waker};
+use crate::os::mpsc::channel;
+use crate::os::time::{Duration, Instant};
 use config::{Config, Loaded};
 use config_file::ConfigFile;
 use host::{ProcessHost, ReplicationDriver, Tools};
 use load::{Expired, LoadHow, LoadReport};
-use mio::{Poll, Waker};
 use node::{Mailbox, Node, NodeOptions, Worker, master_options, replica_options};
+use persistence::aof::History;
 use replication::{Log, MasterSide, ReplId, ReplicaLink, Watermarks};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 use stdx::Prng;
 
 /// Number of lock stripes. More than any sensible number of cores, so that two workers seldom meet.
@@ -148,7 +150,7 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         Ok(()) => drop(loaded.send(())),
         Err(why) => {
             crate::log::write(WARNING, &why);
-            std::process::exit(1);
+            crate::os::process::exit(1);
         }
     })?;
     // An error ends the process; the end of the wait means that it takes long.
@@ -203,11 +205,13 @@ impl Startup {
         let restored = if config.appendonly {
             aof::load::upgrade(&files, &mut manifest)?;
             let found = aof::load::load(&node, &mut worker, &files, &manifest)?;
-            if found == aof::load::Found::Nothing {
-                warn_of_unused_rdb(config);
+            match found {
+                aof::load::Found::Loaded(history) => go_on_from_file(&node, config, history),
+                aof::load::Found::Nothing => {
+                    warn_of_unused_rdb(config);
+                    None
+                }
             }
-            // The place for the history (id and offset) that an append-only file may tell.
-            None
         } else {
             load_data(&node, config)?
         };
@@ -251,10 +255,27 @@ impl Startup {
     }
 }
 
+/// A history that the append-only file tells at its end is gone on with. The file may lack what
+/// replicas of the history have got: as with an RDB, a master begins a history of its own there, so
+/// that only those who hold no more than the file can go on without a full synchronization.
+fn go_on_from_file(node: &Node, config: &Config, history: Option<History>) -> Option<Restored> {
+    let history = history?;
+    let replid = ReplId::parse(&history.id)?;
+    let restored = Restored { replid, offset: history.offset, stream_db: history.db };
+    crate::log::write(
+        NOTICE,
+        &format!("The append-only file ends at offset {} of the history {replid}", history.offset),
+    );
+    if config.replicaof.is_none() {
+        node.log.restore_as_master(restored.replid, restored.offset);
+    }
+    Some(restored)
+}
+
 /// As in Redis, the RDB is not looked at when the append-only file is on.
 fn warn_of_unused_rdb(config: &Config) {
     let path = PathBuf::from(config.dbfilename.to_str().into_owned());
-    if path.is_file() {
+    if crate::os::fs::metadata(&path).is_ok_and(|m| m.is_file()) {
         crate::log::write(
             WARNING,
             &format!(
@@ -341,12 +362,12 @@ pub fn raise_limits(config: &mut Config) {
 }
 
 fn worker_count(config: &Config) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = crate::os::thread::available_parallelism().map_or(1, usize::from);
     config.worker_threads().unwrap_or(cores).clamp(1, 64)
 }
 
 pub(crate) fn server_spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    std::thread::Builder::new()
+    crate::os::thread::Builder::new()
         .name(name.to_string())
         .spawn(run)
         .map(|_| ())

@@ -9,21 +9,25 @@ use super::host::Tools;
 use crate::io::replica::SnapshotQueue;
 use crate::io::worker::Shared;
 use crate::log::{NOTICE, VERBOSE, WARNING};
-use keyspace::{EncodeEntry, PassProgress, StripeMask};
+use crate::os::fs::File;
+use crate::os::mpsc::{Receiver, Sender};
+use crate::os::time::{Duration, Instant};
+use keyspace::{PartsEncoder, PassEncoder};
 use node::{AofState, Node};
 use persistence::rdb::{
-    Access, EncodeOptions, RdbStream, VERSION_DEFAULT, VERSION_FIELD_TIMES, encode_key_record,
+    Access, EncodeOptions, RdbStream, VERSION_DEFAULT, VERSION_FIELD_TIMES, encode_head,
+    encode_key_record, encode_part,
 };
 use replication::{ConnId, JobId, MasterInput, RdbFilter, SnapshotMark, Transport};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use structures::Entry;
+use walk::{PassSink, abandon, walk};
+
+mod walk;
 
 /// What the snapshot thread is asked to do.
 pub enum Job {
@@ -61,35 +65,36 @@ impl Aborted {
     }
 }
 
-/// Bytes of entries that one step under a stripe's lock encodes: well below 100 us of work.
-const STEP_BYTES: usize = 32 * 1024;
-/// Work between two moments at which others may have the core; less than the scheduler's own slice.
-const SLICE: Duration = Duration::from_micros(500);
-/// How long it leaves the core to others then, while clients are served.
-const PAUSE: Duration = Duration::from_micros(250);
-/// Steps between two rounds that take writers' old values away from all stripes.
-const STEPS_PER_SWEEP: usize = 64;
+const PACKED: EncodeOptions = EncodeOptions { version: 10, compress: true };
+const PLAIN: EncodeOptions = EncodeOptions { version: 10, compress: false };
 
-fn encode_compressed(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(
-        out,
-        entry.key(),
-        entry.value(),
-        entry.stamp(),
-        Access::None,
-        &EncodeOptions { version: 10, compress: true },
-    );
+fn encode(out: &mut Vec<u8>, entry: &Entry, options: &EncodeOptions) {
+    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, options);
 }
 
-fn encode_plain(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(
-        out,
-        entry.key(),
-        entry.value(),
-        entry.stamp(),
-        Access::None,
-        &EncodeOptions { version: 10, compress: false },
-    );
+fn head(out: &mut Vec<u8>, entry: &Entry, options: &EncodeOptions) -> Option<i64> {
+    encode_head(out, entry.key(), entry.value(), entry.stamp(), Access::None, options)
+}
+
+/// Entries as records of an RDB, in the way that `rdbcompression` asks for.
+pub fn rdb_encoder(compress: bool) -> PassEncoder {
+    if compress {
+        PassEncoder {
+            entry: |out, entry| encode(out, entry, &PACKED),
+            parts: Some(PartsEncoder {
+                head: |out, entry| head(out, entry, &PACKED),
+                part: |out, part, base| encode_part(out, part, base, true),
+            }),
+        }
+    } else {
+        PassEncoder {
+            entry: |out, entry| encode(out, entry, &PLAIN),
+            parts: Some(PartsEncoder {
+                head: |out, entry| head(out, entry, &PLAIN),
+                part: |out, part, base| encode_part(out, part, base, false),
+            }),
+        }
+    }
 }
 
 /// Runs jobs until the process ends.
@@ -140,7 +145,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
     let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
     let dirty_before = node.dirty();
     let result = write_file(node, &temp).and_then(|()| {
-        std::fs::rename(&temp, &path)?;
+        crate::os::fs::rename(&temp, &path)?;
         sync_folder_of(&path)
     });
     match result {
@@ -154,7 +159,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
             Ok(())
         }
         Err(error) => {
-            let _ = std::fs::remove_file(&temp);
+            let _ = crate::os::fs::remove_file(&temp);
             Err(format!("Error saving the data set to {}: {error}", path.display()))
         }
     }
@@ -210,7 +215,7 @@ fn rewrite(node: &Node, control: &AofControl) {
             Ok(NewBase { temp, rdb, generation })
         }
         Err(error) => {
-            let _ = std::fs::remove_file(&temp);
+            let _ = crate::os::fs::remove_file(&temp);
             Err(format!("writing {}: {}", temp.display(), crate::io::sys::reason(&error)))
         }
     };
@@ -244,7 +249,9 @@ fn write_commands(
     at_start: &mut dyn FnMut(),
 ) -> io::Result<SyncedFile> {
     let mut functions = Vec::new();
-    let begun = node.keyspace.begin_pass(encode_as_commands, || {
+    // A command names its key, and times come last: big values are not written in parts.
+    let encoder = PassEncoder { entry: encode_as_commands, parts: None };
+    let begun = node.keyspace.begin_pass_in_parts(encoder, || {
         at_start();
         functions = node.function_sources();
     });
@@ -260,7 +267,7 @@ fn write_commands(
             resp::encode_command(&mut command, &[&b"FUNCTION"[..], b"LOAD", source]);
             sink.output.write_all(&command)?;
         }
-        walk(node, &mut sink, false, give_up)
+        walk(node, &mut sink, encoder, false, give_up)
     })();
     if result.is_err() {
         abandon(node);
@@ -273,31 +280,12 @@ fn encode_as_commands(out: &mut Vec<u8>, entry: &Entry) {
     persistence::aof::encode_commands(out, entry.key(), entry.value(), entry.stamp());
 }
 
-/// What a pass writes into.
-trait Sink {
-    fn database(&mut self, db: u64) -> io::Result<()>;
-    fn entries(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn done(&mut self) -> io::Result<()>;
-}
-
-impl<W: Write> Sink for RdbStream<W> {
-    fn database(&mut self, db: u64) -> io::Result<()> {
-        self.select_db(db)
-    }
-    fn entries(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.records(bytes)
-    }
-    fn done(&mut self) -> io::Result<()> {
-        self.flush()
-    }
-}
-
 struct CommandSink {
     output: io::BufWriter<SyncedFile>,
     db: Option<u64>,
 }
 
-impl Sink for CommandSink {
+impl PassSink for CommandSink {
     fn database(&mut self, db: u64) -> io::Result<()> {
         if self.db != Some(db) {
             self.db = Some(db);
@@ -379,10 +367,10 @@ fn write_rdb_from<W: Write>(
     let &RdbOf { for_replicas, filter, .. } = how;
     let settings = node.settings.load_full();
     let compress = settings.config.rdbcompression;
-    let encode: EncodeEntry = if compress { encode_compressed } else { encode_plain };
+    let encoder = rdb_encoder(compress);
     let mut mark = None;
     let mut functions = Vec::new();
-    let begun = node.keyspace.begin_pass(encode, || {
+    let begun = node.keyspace.begin_pass_in_parts(encoder, || {
         mark = Some(node.log.mark_snapshot(for_replicas));
         at_cut();
         if !filter.exclude_functions {
@@ -408,7 +396,7 @@ fn write_rdb_from<W: Write>(
         for source in &functions {
             stream.function(source)?;
         }
-        walk(node, &mut stream, filter.exclude_data, give_up)
+        walk(node, &mut stream, encoder, filter.exclude_data, give_up)
     })();
     if result.is_err() {
         // The pass has to be walked to its end in any case: marks must not stay behind.
@@ -442,97 +430,6 @@ fn write_aux<W: Write>(
     stream.aux_int(b"aof-base", i64::from(how.aof_base))
 }
 
-fn walk(
-    node: &Node,
-    stream: &mut impl Sink,
-    exclude_data: bool,
-    give_up: &dyn Fn() -> bool,
-) -> io::Result<()> {
-    let mut out = Vec::new();
-    let mut steps = 0;
-    let mut keys_done = 0;
-    node.persistence.pass_keys.store(0, Relaxed);
-    let total: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.db_size(db).0).sum();
-    node.persistence.pass_total.store(total as u64, Relaxed);
-    let (mut held_max, mut fresh, mut last_served) = (0, Instant::now(), 0);
-    for stripe in 0..node.keyspace.stripes() {
-        let mut keys = 0;
-        loop {
-            if fresh.elapsed() > SLICE {
-                let served = node.stats.sum(|worker| &worker.total_commands);
-                pause(served != last_served);
-                (last_served, fresh) = (served, Instant::now());
-            }
-            let progress = node
-                .keyspace
-                .hold(StripeMask(1 << stripe))
-                .stripe(stripe)
-                .pass_step(STEP_BYTES, &mut out, &mut keys);
-            steps += 1;
-            if steps % STEPS_PER_SWEEP == 0 {
-                held_max = held_max.max(sweep(node, &mut out));
-            }
-            for (db, bytes) in out.drain(..) {
-                if !exclude_data {
-                    stream.database(db as u64)?;
-                    stream.entries(&bytes)?;
-                }
-            }
-            node.persistence.pass_keys.store(keys_done + keys, Relaxed);
-            if give_up() {
-                return Err(io::Error::other("nobody wants this snapshot any more"));
-            }
-            let delay = node.settings.load().config.rdb_key_save_delay;
-            if delay > 0 {
-                std::thread::sleep(Duration::from_micros(
-                    u64::from(delay.unsigned_abs()).min(100_000),
-                ));
-            }
-            if progress == PassProgress::Done {
-                break;
-            }
-        }
-        keys_done += keys;
-    }
-    node.persistence.last_cow_bytes.store(held_max as u64, Relaxed);
-    stream.done()
-}
-
-/// Lets others have the core, for longer when clients are being served. A thread of lower priority
-/// would do harm: workers wait for stripes that it holds while it waits for a core.
-fn pause(clients: bool) {
-    if clients {
-        std::thread::sleep(PAUSE);
-    } else {
-        std::thread::yield_now();
-    }
-}
-
-/// Takes what writers left in all stripes; returns how much that was.
-fn sweep(node: &Node, out: &mut Vec<(usize, Vec<u8>)>) -> usize {
-    let before: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();
-    for stripe in 0..node.keyspace.stripes() {
-        node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).take_pre_images(out);
-    }
-    out.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() - before
-}
-
-fn abandon(node: &Node) {
-    let (mut out, mut keys) = (Vec::new(), 0);
-    for stripe in 0..node.keyspace.stripes() {
-        while node
-            .keyspace
-            .hold(StripeMask(1 << stripe))
-            .stripe(stripe)
-            .pass_step(STEP_BYTES, &mut out, &mut keys)
-            == PassProgress::More
-        {
-            out.clear();
-        }
-        out.clear();
-    }
-}
-
 // ---- for replicas --------------------------------------------------------------------------
 
 /// Bytes gathered before they are given to the replicas' queues.
@@ -553,7 +450,9 @@ impl FanOut<'_> {
         }
         let chunk = Arc::new(std::mem::take(&mut self.buffer));
         let patience = self.patience;
-        self.queues.retain(|(_, queue)| queue.push(&chunk, patience));
+        let node = self.node;
+        let mut idle = || walk::while_waiting(node);
+        self.queues.retain(|(_, queue)| queue.push(&chunk, patience, &mut idle));
         for (conn, _) in &self.queues {
             wake_owner(self.node, *conn);
         }
@@ -706,6 +605,6 @@ fn by_file(
         fan_out.end()?;
         Ok(length)
     });
-    let _ = std::fs::remove_file(&temp);
+    let _ = crate::os::fs::remove_file(&temp);
     outcome
 }

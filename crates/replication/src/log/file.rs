@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 
+use crate::replid::ReplId;
+
 use super::record::{self, AppendRecord, LargeParts};
 
 /// Bytes of commands for the file.
@@ -43,6 +45,17 @@ pub struct AppliedPart<'a> {
     pub commands: &'a [u8],
 }
 
+/// A place in a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryMark {
+    /// The history.
+    pub replid: ReplId,
+    /// Stream offset.
+    pub offset: u64,
+    /// The database that the stream has selected there; 0 if the next record selects anew.
+    pub stream_db: u32,
+}
+
 /// What was taken out for the file.
 #[derive(Debug, Default)]
 pub struct FileBatch {
@@ -52,6 +65,8 @@ pub struct FileBatch {
     pub end: u64,
     /// Every effect of the stream before this offset is in these pieces or was taken before.
     pub stream_offset: u64,
+    /// Where the history stands behind the last of them; `None` while there is no backlog.
+    pub history: Option<HistoryMark>,
     /// How many of `pieces` still belong into the present file: behind them a new one begins,
     /// as [`super::Log::cut_file`] said.
     pub cut: Option<usize>,

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use cursor::{Cursor, CursorLost, CursorWatch};
-pub use file::{AppliedPart, FileBatch, FilePiece};
+pub use file::{AppliedPart, FileBatch, FilePiece, HistoryMark};
 pub use record::{AppendRecord, Origin, Part, Targets};
 pub use store::Chunk;
 
@@ -381,6 +381,11 @@ impl Log {
         let mut inner = self.lock();
         inner.file.take(out, spare);
         out.stream_offset = inner.store.end();
+        out.history = inner.active.then(|| HistoryMark {
+            replid: inner.ids.replid,
+            offset: inner.store.end(),
+            stream_db: inner.selected_db.unwrap_or(0),
+        });
     }
 
     /// Everything before this file position is on disk, and with it every effect of the stream

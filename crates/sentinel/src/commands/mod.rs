@@ -14,8 +14,9 @@ use crate::conf::valid_runid;
 use crate::core::{FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
 use crate::hello::{HELLO_CHANNEL, Hello};
 use crate::machine::Sentinel;
+use crate::model::{Cause, Plan};
 use crate::views::Seen;
-use crate::{failover, select, vote};
+use crate::{failover, planned, select, vote};
 
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
 
@@ -24,7 +25,7 @@ const ARITY: [(&str, i32); 25] = [
     ("ckquorum", 3),
     ("config", -3),
     ("debug", -2),
-    ("failover", 3),
+    ("failover", -3),
     ("flushconfig", 2),
     ("get-master-addr-by-name", 3),
     ("get-primary-addr-by-name", 3),
@@ -153,7 +154,7 @@ impl Sentinel {
             "is-master-down-by-addr" | "is-primary-down-by-addr" => {
                 return self.is_master_down(args, reply);
             }
-            "failover" => return self.forced_failover(&args[2], reply),
+            "failover" => return self.forced_failover(&args[2..], reply),
             "simulate-failure" => self.simulate_failure(&args[2..], reply),
             "debug" => self.debug(&args[2..], reply),
             "config" => return self.config(&args[2..], reply),
@@ -218,8 +219,18 @@ impl Sentinel {
         }
     }
 
-    fn forced_failover(&mut self, name: &str, reply: &mut Reply) -> CommandOutcome {
-        let Some(m) = self.masters.get_mut(name) else {
+    /// `FAILOVER name [COORDINATED]`: the last word is Valkey 9's.
+    fn forced_failover(&mut self, args: &[String], reply: &mut Reply) -> CommandOutcome {
+        let coordinated = match &args[1..] {
+            [] => false,
+            [word] if word.eq_ignore_ascii_case("coordinated") => true,
+            [_] => {
+                reply.error("ERR Unknown failover option specified");
+                return CommandOutcome::Done;
+            }
+            _ => return wrong_number(reply, "sentinel|failover"),
+        };
+        let Some(m) = self.masters.get_mut(&args[0]) else {
             reply.error(NO_SUCH_MASTER);
             return CommandOutcome::Done;
         };
@@ -236,7 +247,14 @@ impl Sentinel {
                 "INPROG Sentinel has lost its state and takes part in failovers in {wait} ms"
             ));
         } else {
-            failover::force(&mut self.c, m);
+            let cause = if coordinated {
+                Cause::Planned(Plan::Coordinated)
+            } else if planned::is_fit(&self.c, m) {
+                Cause::Planned(Plan::Anyhow)
+            } else {
+                Cause::Forced
+            };
+            failover::force(&mut self.c, m, cause);
             m.deadline = self.c.now();
             reply.ok();
         }

@@ -56,7 +56,7 @@ impl Sentinel {
         }
         if let Some(term) = m.failover.term() {
             flags.push("failover_in_progress");
-            if term.forced {
+            if term.cause != crate::model::Cause::Down {
                 flags.push("force_failover");
             }
         }

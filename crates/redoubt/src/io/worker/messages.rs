@@ -44,6 +44,9 @@ impl EventLoop {
                 // Looked at at the end of each round.
                 Message::OpenGate => {}
                 Message::Resume => self.resume(),
+                Message::ForwardHeld { leaving } => self.forward_held(leaving),
+                Message::ClientsLeave => self.clients_leave(),
+                Message::CutClients => self.cut_clients(),
                 Message::CheckChannels { client } => {
                     if let Some(&at) = self.by_client.get(&client)
                         && !self.shared.node.may_listen_on(&self.conns[at].session)
@@ -167,6 +170,13 @@ impl EventLoop {
         bump(&self.worker.stats.net_output, bytes.len() as u64);
         if conn.send(bytes) == Flush::Broken {
             return self.close(at);
+        }
+        if conn.leaving && conn.input.is_empty() {
+            conn.closing = true;
+            if conn.pending_output() == 0 {
+                self.close(at);
+            }
+            return;
         }
         self.go_on(at);
     }

@@ -8,7 +8,7 @@ use super::EventLoop;
 use crate::io::balance::{Balancer, WINDOW_MS, Window};
 use crate::io::conn::{Conn, Script};
 use crate::io::sys;
-use mio::Token;
+use crate::os::mio::Token;
 use node::{Message, Node};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -245,6 +245,9 @@ impl EventLoop {
         if conn.account(&shared.node) {
             shared.node.evict_clients();
         }
+        if conn.leaving && used == bytes.len() && !conn.is_stopped() {
+            conn.closing = true;
+        }
         if conn.closing && conn.pending_output() == 0 {
             alive = false;
         }

@@ -6,10 +6,10 @@
 
 use super::EventLoop;
 use crate::io::conn::Script;
-use mio::Events;
+use crate::os::mio::Events;
+use crate::os::time::Duration;
 use node::{Next, Worker};
 use resp::{OwnedArgs, Reply};
-use std::time::Duration;
 
 /// Bytes kept for the replies of scripts.
 const ROOM_MAX: usize = 64 << 10;

@@ -2,10 +2,10 @@
 //! that a crash at any moment leaves a whole set.
 
 use crate::io::sys;
-use crate::log::{NOTICE, WARNING};
+use crate::log::{DEBUG, NOTICE, WARNING};
+use crate::os::fs::File;
 use config::Config;
 use persistence::aof::Manifest;
-use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Files {
 
     /// Makes the folder.
     pub fn make_dir(&self) -> Result<(), String> {
-        match std::fs::create_dir(&self.dir) {
+        match crate::os::fs::create_dir(&self.dir) {
             Ok(()) => super::super::snapshot::sync_folder_of(&self.dir),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
@@ -71,17 +71,17 @@ impl Files {
     /// Reads the manifest; an empty one if there is none.
     pub fn read_manifest(&self) -> Result<Manifest, String> {
         let path = self.manifest();
-        let text = match std::fs::read(&path) {
+        let text = match crate::os::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if self.dir.is_dir() {
+                if crate::os::fs::metadata(&self.dir).is_ok_and(|m| m.is_dir()) {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF manifest file {} doesn't exist", file_name(&path)),
                     );
                 } else {
                     crate::log::write(
-                        NOTICE,
+                        DEBUG,
                         &format!("The AOF directory {} doesn't exist", self.dir.display()),
                     );
                 }
@@ -117,7 +117,7 @@ impl Files {
         let mut file = File::create(&temp)?;
         file.write_all(&manifest.to_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&temp, self.manifest())?;
+        crate::os::fs::rename(&temp, self.manifest())?;
         self.sync_dir()
     }
 
@@ -137,7 +137,7 @@ impl Files {
                 NOTICE,
                 &format!("Removing the history file {name} in the background"),
             );
-            match std::fs::remove_file(self.part(&info.name)) {
+            match crate::os::fs::remove_file(self.part(&info.name)) {
                 Ok(()) => false,
                 Err(error) => error.kind() != std::io::ErrorKind::NotFound,
             }
@@ -150,7 +150,7 @@ impl Files {
         let mut total = 0;
         for info in manifest.files() {
             let path = self.part(&info.name);
-            let size = std::fs::metadata(&path).map(|meta| meta.len()).map_err(|error| {
+            let size = crate::os::fs::metadata(&path).map(|meta| meta.len()).map_err(|error| {
                 format!(
                     "Unable to obtain the AOF file {} length. stat: {}",
                     String::from_utf8_lossy(&info.name),

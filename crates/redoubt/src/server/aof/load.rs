@@ -5,21 +5,21 @@
 use super::Files;
 use crate::io::sys;
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::{File, OpenOptions};
+use crate::os::time::Instant;
 use crate::server::load::{self, Expired, LoadHow};
 use node::{FileApplier, Node, Worker};
-use persistence::aof::{AofError, AofEvent, AofReader, FileInfo, Manifest};
-use std::fs::{File, OpenOptions};
+use persistence::aof::{AofError, AofEvent, AofReader, FileInfo, History, Manifest};
 use std::io::{BufReader, Read, Seek};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 /// What there was to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// No append-only file.
     Nothing,
-    /// It was loaded.
-    Loaded,
+    /// It was loaded; where it ends in its replication history, if it tells that.
+    Loaded(Option<History>),
 }
 
 /// Loads all parts into an empty node. An error is what the last line of the log has to say.
@@ -39,7 +39,7 @@ pub fn load(
     state.load_started.store(node.host.now().unix().secs(), Relaxed);
     let begun = Instant::now();
     let last = manifest.files().last();
-    let mut done = 0;
+    let (mut done, mut history) = (0, None);
     for (index, info) in manifest.files().enumerate() {
         let started = Instant::now();
         let part = Part {
@@ -49,7 +49,7 @@ pub fn load(
             is_last: last.is_some_and(|last| std::ptr::eq(last, info)),
             done,
         };
-        let end = part.load(worker)?;
+        let end = part.load(worker, &mut history)?;
         let kind = if index == 0 && manifest.base.is_some() { "base" } else { "incr" };
         if end > 0 {
             crate::log::write(
@@ -68,7 +68,7 @@ pub fn load(
         NOTICE,
         &format!("DB loaded from append only file: {:.3} seconds", begun.elapsed().as_secs_f64()),
     );
-    Ok(Found::Loaded)
+    Ok(Found::Loaded(history))
 }
 
 /// One part that is being loaded.
@@ -86,8 +86,8 @@ impl Part<'_> {
         String::from_utf8_lossy(&self.info.name).into_owned()
     }
 
-    /// Loads it; returns its length.
-    fn load(&self, worker: &mut Worker) -> Result<u64, String> {
+    /// Loads it; returns its length. `history` is what the parts so far tell at their end.
+    fn load(&self, worker: &mut Worker, history: &mut Option<History>) -> Result<u64, String> {
         let path = self.files.part(&self.info.name);
         let open = |error: std::io::Error| {
             format!(
@@ -102,7 +102,7 @@ impl Part<'_> {
         file.rewind().map_err(open)?;
         let file = BufReader::with_capacity(1 << 20, file);
         if !is_rdb {
-            return self.commands(worker, AofReader::new(file));
+            return self.commands(worker, history, AofReader::new(file));
         }
         crate::log::write(NOTICE, "Reading RDB base file on AOF loading...");
         let how = LoadHow {
@@ -120,12 +120,14 @@ impl Part<'_> {
         })?;
         let offset = reader.offset();
         let (file, ahead) = reader.into_parts();
-        self.commands(worker, AofReader::behind(file, ahead, offset))
+        *history = None;
+        self.commands(worker, history, AofReader::behind(file, ahead, offset))
     }
 
     fn commands<R: Read>(
         &self,
         worker: &mut Worker,
+        history: &mut Option<History>,
         mut reader: AofReader<R>,
     ) -> Result<u64, String> {
         let node = self.node;
@@ -155,8 +157,11 @@ impl Part<'_> {
                         (Some((at, n)), true) => Some((at, n + 1)),
                     };
                     free(node, worker);
+                    *history = None;
                 }
-                Ok(AofEvent::Annotation(_)) => {}
+                Ok(AofEvent::Annotation(line)) => {
+                    *history = History::parse(line).or(history.take());
+                }
                 Ok(AofEvent::Eof) if multi.is_none() => break,
                 Ok(AofEvent::Eof) => {
                     let end = reader.offset();
@@ -258,13 +263,16 @@ fn free(node: &Node, worker: &mut Worker) {
 /// Source: redis 7.0 `aof.c:aofUpgradePrepare`.
 pub fn upgrade(files: &Files, manifest: &mut Manifest) -> Result<(), String> {
     let old = std::path::PathBuf::from(String::from_utf8_lossy(&files.filename).into_owned());
-    if !old.is_file() {
+    if !crate::os::fs::metadata(&old).is_ok_and(|m| m.is_file()) {
         return Ok(());
     }
     let half_done = manifest.incrs.is_empty()
         && manifest.base.as_ref().is_some_and(|base| base.name == files.filename)
-        && !files.part(&files.filename).exists();
-    if files.dir.is_dir() && !manifest.is_empty() && !half_done {
+        && !crate::os::fs::exists(files.part(&files.filename)).unwrap_or(false);
+    if crate::os::fs::metadata(&files.dir).is_ok_and(|m| m.is_dir())
+        && !manifest.is_empty()
+        && !half_done
+    {
         return Ok(());
     }
     files.make_dir()?;
@@ -277,7 +285,7 @@ pub fn upgrade(files: &Files, manifest: &mut Manifest) -> Result<(), String> {
     };
     // The manifest first: a crash between the two is found as 'half done'.
     files.write_manifest(manifest).map_err(fail)?;
-    std::fs::rename(&old, files.part(&files.filename)).map_err(fail)?;
+    crate::os::fs::rename(&old, files.part(&files.filename)).map_err(fail)?;
     files.sync_dir().map_err(fail)?;
     crate::log::write(
         NOTICE,

@@ -11,13 +11,13 @@ mod writer;
 pub use files::Files;
 pub use writer::Writer;
 
-use node::Node;
+use crate::os::mpsc::{Sender, channel};
+use crate::os::thread::Thread;
+use crate::os::time::{Duration, Instant};
+use node::{AofState, Node};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
 
 /// What the thread of the file is asked to do.
 pub enum AofTask {
@@ -59,6 +59,8 @@ pub struct AofControl {
     written: AtomicU64,
     /// Counts the rewrites that were begun and those that were called off.
     generation: AtomicU64,
+    /// Stream offset that the thread has seen.
+    seen_offset: AtomicU64,
     /// A rewrite was begun and its job has not run yet.
     pub asked: AtomicBool,
 }
@@ -137,6 +139,12 @@ impl AofControl {
     /// Under `everysec`, a disk that has not answered for two seconds makes those who write wait
     /// until it does. Call it from time to time.
     pub fn watch(&self, node: &Node) {
+        if node.aof.state() != AofState::Off
+            && self.seen_offset.load(Ordering::Relaxed) != node.log.offset()
+        {
+            // Keepalives wake nobody, but the file has to tell of them.
+            node.wake_file();
+        }
         let mut busy = lock(&self.busy);
         let late = busy.since.is_some_and(|since| since.elapsed() > STALL);
         let config = &node.settings.load().config;

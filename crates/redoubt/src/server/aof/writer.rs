@@ -12,19 +12,19 @@ use super::files::file_name;
 use super::{AofTask, Files, NewBase};
 use crate::io::sys;
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::{File, OpenOptions};
+use crate::os::time::{Duration, Instant};
 use crate::server::host::Tools;
 use config::AppendFsync;
 use node::{AofState, Node};
-use persistence::aof::{FileInfo, Manifest, Seal, seal};
+use persistence::aof::{FileInfo, History, Manifest, Seal, seal};
 use persistence::crc64::Crc64;
-use replication::{FileBatch, FilePiece};
+use replication::{FileBatch, FilePiece, HistoryMark};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
-use std::time::{Duration, Instant};
 
 /// How long it sleeps with nothing to do; a safety net, since whoever appends wakes it.
 const IDLE: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const COLLECT: Duration = Duration::from_millis(1);
 /// Time between two tries after an error.
 const RETRY: Duration = Duration::from_secs(1);
+/// Time between two lines about the history with no command between them.
+const BARE_PERIOD: Duration = Duration::from_secs(1);
 /// Time between two syncs under `everysec`.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,8 @@ struct Run {
     pieces: Vec<FilePiece>,
     end: u64,
     stream_offset: u64,
+    /// Where the history stands behind it.
+    history: Option<HistoryMark>,
 }
 
 /// The thread's state.
@@ -74,6 +78,10 @@ pub struct Writer {
     last_sync: Instant,
     /// Unix second of the last time stamp.
     stamped: i64,
+    /// The last that the file says of the history; `None` if something came behind it.
+    told: Option<HistoryMark>,
+    /// When that was said last without anything to be written.
+    told_bare: Option<Instant>,
     /// A whole base that waits for the steps before its cut.
     new_base: Option<NewBase>,
     /// The last cut came to nothing: its rewrite fails.
@@ -94,6 +102,8 @@ impl Writer {
             unsynced: None,
             last_sync: Instant::now(),
             stamped: 0,
+            told: None,
+            told_bare: None,
             new_base: None,
             cut_failed: None,
             spare: Vec::new(),
@@ -118,7 +128,9 @@ impl Writer {
                 &|| false,
                 &mut || {},
             )
-            .and_then(|()| std::fs::rename(self.files.temp_base(), self.files.part(&base.name)))
+            .and_then(|()| {
+                crate::os::fs::rename(self.files.temp_base(), self.files.part(&base.name))
+            })
             .map_err(|error| fail("create the base of", &error))?;
         }
         match self.manifest.incrs.last() {
@@ -155,7 +167,7 @@ impl Writer {
 
     /// Runs until the process ends.
     pub fn run(mut self) {
-        let _ = self.tools.aof.thread.set(std::thread::current());
+        let _ = self.tools.aof.thread.set(crate::os::thread::current());
         loop {
             for task in self.tools.aof.take_tasks() {
                 self.act(task);
@@ -169,7 +181,7 @@ impl Writer {
                 let wait = if self.unsynced.is_some() { until_sync } else { IDLE };
                 self.sleep(wait.max(COLLECT), true);
             } else if self.policy() != AppendFsync::Always {
-                std::thread::sleep(COLLECT);
+                crate::os::thread::sleep(COLLECT);
             }
         }
     }
@@ -181,7 +193,7 @@ impl Writer {
         let busy =
             self.tools.aof.has_tasks() || (for_bytes && self.node.log.file_pending_bytes() > 0);
         if !busy {
-            std::thread::park_timeout(time);
+            crate::os::thread::park_timeout(time);
         }
         parked.store(false, SeqCst);
     }
@@ -202,6 +214,7 @@ impl Writer {
             }
             AofTask::Rewritten { result: Err(why), .. } => self.rewrite_failed(&why),
             AofTask::Sync(answer) => {
+                self.told_bare = None;
                 self.turn();
                 let synced = if self.steps.is_empty() { self.sync() } else { Ok(()) };
                 let result = match (synced, self.node.aof.error()) {
@@ -270,25 +283,41 @@ impl Writer {
         let mut batch = FileBatch::default();
         let spare = std::mem::take(&mut self.spare);
         self.node.log.take_file(&mut batch, spare);
-        let FileBatch { mut pieces, end, stream_offset, cut } = batch;
+        let FileBatch { mut pieces, end, stream_offset, history, cut } = batch;
         let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
         self.node.aof.buffered.store(bytes as u64, Relaxed);
+        let seen = history.map_or_else(|| self.node.log.offset(), |history| history.offset);
+        self.tools.aof.seen_offset.store(seen, Relaxed);
         if let Some(at) = cut {
             let rest = pieces.split_off(at.min(pieces.len()));
             let after: usize = rest.iter().map(|piece| piece.len()).sum();
             if !pieces.is_empty() {
-                let run = Run { pieces, end: end - after as u64, stream_offset };
+                let run = Run { pieces, end: end - after as u64, stream_offset, history: None };
                 self.steps.push_back(Step::Run(run));
             }
             self.steps.push_back(Step::Cut);
             pieces = rest;
         }
-        if !pieces.is_empty() {
-            self.steps.push_back(Step::Run(Run { pieces, end, stream_offset }));
+        if !pieces.is_empty() || cut.is_some() || self.history_is_due(history) {
+            self.steps.push_back(Step::Run(Run { pieces, end, stream_offset, history }));
         } else if cut.is_none() && self.unsynced.is_none() {
             // Nothing came for the file: what the stream has got needs no disk.
             self.node.log.note_synced(end, stream_offset);
         }
+    }
+
+    /// The stream went on without a byte for the file (a keepalive, a message), and the file has to
+    /// say so: whoever restarts from it must not seem to be behind. Not too often.
+    fn history_is_due(&mut self, history: Option<HistoryMark>) -> bool {
+        if history.is_none()
+            || history == self.told
+            || self.part.is_none()
+            || self.told_bare.is_some_and(|at| at.elapsed() < BARE_PERIOD)
+        {
+            return false;
+        }
+        self.told_bare = Some(Instant::now());
+        true
     }
 
     // ---- writing -------------------------------------------------------------------------
@@ -305,11 +334,13 @@ impl Writer {
         }
         self.tools.aof.begin_call();
         let result = write_run(part, run, stamp.as_deref());
+        let history = run.history;
         self.tools.aof.end_call(&self.node);
         let written = match result {
             Ok(written) => written,
             Err(error) => {
                 part.torn = true;
+                self.told = None;
                 // Tried again before the next write.
                 let _ = take_back(part);
                 return Err(error);
@@ -317,6 +348,7 @@ impl Writer {
         };
         let before = part.len;
         part.len += written;
+        self.told = history;
         self.unsynced = Some((end, stream_offset));
         self.tools.aof.written.store(end, Release);
         if always && !self.may_not_sync() {
@@ -326,6 +358,7 @@ impl Writer {
                     part.len = before;
                     part.torn = true;
                 }
+                self.told = None;
                 return Err(error);
             }
         } else if always && self.node.aof.state() == AofState::On {
@@ -429,6 +462,7 @@ impl Writer {
             }
         }
         self.stamped = 0;
+        self.told = None;
         Ok(())
     }
 
@@ -441,7 +475,7 @@ impl Writer {
         let mut manifest = self.manifest.clone();
         manifest.push_incr(info);
         if let Err(error) = self.files.write_manifest(&manifest) {
-            let _ = std::fs::remove_file(&path);
+            let _ = crate::os::fs::remove_file(&path);
             return Err(error);
         }
         self.manifest = manifest;
@@ -456,11 +490,11 @@ impl Writer {
         }
         let Some(base) = self.new_base.take() else { return };
         if !self.tools.aof.is_current(base.generation) {
-            let _ = std::fs::remove_file(&base.temp);
+            let _ = crate::os::fs::remove_file(&base.temp);
             return self.rewrite_ended();
         }
         if let Some(why) = self.cut_failed.take() {
-            let _ = std::fs::remove_file(&base.temp);
+            let _ = crate::os::fs::remove_file(&base.temp);
             return self.rewrite_failed(&why);
         }
         match self.replace(&base) {
@@ -477,7 +511,7 @@ impl Writer {
                 self.node.open_gate();
             }
             Err(error) => {
-                let _ = std::fs::remove_file(&base.temp);
+                let _ = crate::os::fs::remove_file(&base.temp);
                 self.rewrite_failed(&sys::reason(&error));
             }
         }
@@ -545,9 +579,10 @@ impl Writer {
         self.node.log.close_file();
         self.steps.clear();
         self.part = None;
+        self.told = None;
         self.unsynced = None;
         self.node.aof.set_error(None);
-        let _ = std::fs::remove_file(self.files.temp(".incr"));
+        let _ = crate::os::fs::remove_file(self.files.temp(".incr"));
         self.node.open_file_gate(u64::MAX);
     }
 }
@@ -555,7 +590,7 @@ impl Writer {
 fn open_part(path: &Path, fresh: bool) -> std::io::Result<Part> {
     if fresh {
         // What lies there is of a rewrite that came to nothing.
-        match std::fs::remove_file(path) {
+        match crate::os::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -568,6 +603,9 @@ fn open_part(path: &Path, fresh: bool) -> std::io::Result<Part> {
 /// Writes one batch with its seal; returns how many bytes that were.
 fn write_run(part: &mut Part, run: &Run, stamp: Option<&[u8]>) -> std::io::Result<u64> {
     let mut out = Vec::with_capacity(run.pieces.iter().map(small_len).sum::<usize>() + 128);
+    if run.pieces.is_empty() && run.history.is_none() {
+        return Ok(0);
+    }
     if !part.sealed {
         out.extend_from_slice(seal::BEGIN);
     }
@@ -590,6 +628,9 @@ fn write_run(part: &mut Part, run: &Run, stamp: Option<&[u8]>) -> std::io::Resul
                 total += bytes.len();
             }
         }
+    }
+    if let Some(HistoryMark { replid, offset, stream_db }) = run.history {
+        History { id: *replid.as_bytes(), offset, db: stream_db }.push_to(&mut out);
     }
     crc.update(&out[summed..]);
     length += out.len() - summed;
@@ -624,7 +665,7 @@ fn take_back(part: &mut Part) -> std::io::Result<()> {
 }
 
 fn rename(from: &Path, to: &Path, what: &str) -> std::io::Result<()> {
-    std::fs::rename(from, to)?;
+    crate::os::fs::rename(from, to)?;
     crate::log::write(
         NOTICE,
         &format!(
