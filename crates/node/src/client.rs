@@ -50,6 +50,8 @@ pub struct ClientNames {
     pub lib_ver: String,
     /// ACL user.
     pub user: Vec<u8>,
+    /// The view that it last asked for with a master's name (`mymaster@outside`).
+    pub named_view: Option<String>,
 }
 
 /// The shared part of a connection.
@@ -127,6 +129,8 @@ pub struct ClientInfo {
     pub replica: AtomicBool,
     /// Our master's link.
     pub master: AtomicBool,
+    /// A sentinel speaks through it: it has asked for an opinion, or listens to hellos.
+    pub sentinel: AtomicBool,
     /// To be closed.
     pub killed: AtomicBool,
 }
@@ -179,6 +183,7 @@ impl ClientInfo {
             unix,
             replica: AtomicBool::new(false),
             master: AtomicBool::new(false),
+            sentinel: AtomicBool::new(false),
             killed: AtomicBool::new(false),
         }
     }

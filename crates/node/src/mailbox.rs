@@ -3,6 +3,7 @@
 //! A message names the connection; the worker that owns it acts when its loop comes round. Messages
 //! of one sender to one connection stay in order.
 
+use replication::Position;
 use resp::OwnedArgs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +34,7 @@ pub enum Message {
         /// Its reply.
         bytes: Vec<u8>,
         /// Log position of what it was served with.
-        position: u64,
+        position: Position,
     },
     /// Close the connection; after what is queued for it has gone out if `flush`.
     Close {
@@ -42,6 +43,8 @@ pub enum Message {
         /// Send what is queued first.
         flush: bool,
     },
+    /// Replies that wait for the append-only file may be able to leave.
+    OpenGate,
     /// Commands that were held back may run again (end of CLIENT PAUSE).
     Resume,
     /// This node has handed its role over: commands that are held back go to the new master.

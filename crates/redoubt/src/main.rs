@@ -6,6 +6,7 @@
 //! of the image.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod check;
 mod check_config;
 mod container;
 mod crash;

@@ -8,8 +8,8 @@ use crate::api::LogLevel;
 use crate::core::Core;
 use crate::info::{Which, node_event};
 use crate::link::{Channel, Link};
-use crate::planned;
 use crate::model::{Master, Role};
+use crate::planned;
 use crate::timing::CONNECT_WAIT_MS;
 
 /// Judges the master, its replicas and the peers.

@@ -224,6 +224,7 @@ fn add_peer(c: &mut Core, m: &mut Master, hello: &Hello) {
             c.master_event(LogLevel::Notice, "+sentinel-address-switch", m, &extra);
             peer.leader = old.leader;
             peer.leader_epoch = old.leader_epoch;
+            peer.views = old.views;
             c.moved_peers.push((hello.runid.clone(), peer.addr.clone()));
         }
         None => c.peer_event(LogLevel::Notice, "+sentinel", m, &peer, ""),

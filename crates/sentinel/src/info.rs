@@ -2,7 +2,7 @@
 //!
 //! Source: redis 7.0 `sentinel.c:sentinelRefreshInstanceInfo`, `sentinelSendPeriodicCommands`.
 
-use stdx::MonoMs;
+use stdx::{MonoMs, ViewAddrs};
 
 use crate::addr::{Addr, parse_port, valid_host};
 use crate::api::LogLevel;
@@ -58,6 +58,8 @@ pub(crate) struct Facts {
     pub handing_over: Option<bool>,
     /// All keys, `None` while the node loads its data.
     pub keys: Option<u64>,
+    /// Further addresses, if it is a server that knows of such.
+    pub views: Option<ViewAddrs>,
 }
 
 impl Facts {
@@ -91,6 +93,7 @@ impl Facts {
             }
         }
         facts.keys = (!loading).then_some(keys);
+        facts.views = crate::views::announced(text);
         facts
     }
 }
@@ -219,6 +222,12 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     note_replica_facts(node, &facts, now);
     node.handing_over = facts.handing_over;
     node.keys = facts.keys.unwrap_or(node.keys);
+    if let Some(views) = &facts.views
+        && node.views != *views
+    {
+        node.views.clone_from(views);
+        c.persist();
+    }
     if *which == Which::Master {
         judge_poverty(c, m, &facts, rebooted);
     }

@@ -128,6 +128,11 @@ impl Sentinel {
                     self.with_node(id, |c, m, which| info::refresh(c, m, which, text));
                 }
             }
+            Pending::PeerInfo => {
+                if let Value::Bulk(text) = value {
+                    self.learn_peer_views(id, &String::from_utf8_lossy(text));
+                }
+            }
             Pending::Role => self.with_node(id, |_, m, which| {
                 if let Some(node) = which.node_mut(m) {
                     node.live =

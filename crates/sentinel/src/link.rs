@@ -43,6 +43,8 @@ pub(crate) enum Pending {
         sent: MonoMs,
     },
     Info,
+    /// INFO of a peer.
+    PeerInfo,
     Role,
     /// FAILOVER, in the epoch of a planned switch.
     Failover {
@@ -141,6 +143,8 @@ pub(crate) struct Link {
     pub is_redoubt: Option<bool>,
     /// Connection on which a peer was asked for its kind.
     pub kind_asked: Option<ConnId>,
+    /// Connection on which a peer was last asked for its further addresses, and when.
+    pub views_asked: Option<(ConnId, MonoMs)>,
     pub local_ip: Option<IpAddr>,
     /// User and password to log in with.
     pub login: Option<(Option<String>, String)>,
@@ -176,6 +180,7 @@ impl Link {
             rtt: 0,
             is_redoubt: None,
             kind_asked: None,
+            views_asked: None,
             local_ip: None,
             login: None,
             renamed: BTreeMap::new(),

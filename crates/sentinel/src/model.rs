@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stdx::MonoMs;
+use stdx::{MonoMs, ViewAddrs};
 
 use crate::addr::Addr;
 use crate::api::PersistToken;
@@ -104,6 +104,8 @@ pub(crate) struct Node {
     /// It has not been seen as a replica since it was the master, or since it was found: when it
     /// calls itself master it is an old one that came back, not one that was just promoted.
     pub may_be_old_master: bool,
+    /// Its further addresses.
+    pub views: ViewAddrs,
 }
 
 impl Node {
@@ -143,6 +145,7 @@ impl Node {
             added_at: now,
             up_since: now,
             may_be_old_master: true,
+            views: ViewAddrs::default(),
         }
     }
 }
@@ -175,6 +178,8 @@ pub(crate) struct Peer {
     pub leader: Option<String>,
     pub leader_epoch: u64,
     pub named: Option<Named>,
+    /// Its further addresses.
+    pub views: ViewAddrs,
 }
 
 impl Peer {
@@ -192,6 +197,7 @@ impl Peer {
             leader: None,
             leader_epoch: 0,
             named: None,
+            views: ViewAddrs::default(),
         }
     }
 
@@ -416,6 +422,16 @@ impl Master {
             Some(node) => &node.addr,
             None => &self.node.addr,
         }
+    }
+
+    /// The node that clients are told to be the master.
+    pub fn current_node(&self) -> &Node {
+        self.failover.promoted().and_then(|key| self.replicas.get(key)).unwrap_or(&self.node)
+    }
+
+    /// The data node at this address.
+    pub fn node_at(&self, host: &str, port: u16) -> Option<&Node> {
+        std::iter::once(&self.node).chain(self.replicas.values()).find(|n| n.addr.is(host, port))
     }
 
     /// Votes that are needed to lead: a majority of all known sentinels, and the quorum.

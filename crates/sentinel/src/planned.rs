@@ -104,13 +104,7 @@ pub(crate) fn select(c: &mut Core, m: &mut Master) {
     }
     m.node.info_sent = now;
     m.node.info_conn = c.links[&m.node.link].cmd.conn();
-    c.replica_event(
-        LogLevel::Notice,
-        "+failover-state-send-failover",
-        m,
-        &m.replicas[&key],
-        "",
-    );
+    c.replica_event(LogLevel::Notice, "+failover-state-send-failover", m, &m.replicas[&key], "");
     let term = Term { since: now, ..term };
     m.failover = Failover::HandOver { term, chosen: key, accepted: false };
 }
@@ -156,7 +150,10 @@ pub(crate) fn answered(c: &mut Core, m: &mut Master, epoch: u64, reply: &Value) 
     let term = *term;
     let text: String = String::from_utf8_lossy(text).chars().take(200).collect();
     let shown = text.replace(char::is_control, "?");
-    c.log(LogLevel::Warning, format!("FAILOVER was refused by the master of '{}': {shown}", m.name));
+    c.log(
+        LogLevel::Warning,
+        format!("FAILOVER was refused by the master of '{}': {shown}", m.name),
+    );
     unfit(c, m, term, REFUSED);
     m.deadline = c.now();
 }
@@ -208,8 +205,8 @@ pub(crate) fn left_behind(m: &Master) -> bool {
     let named = m.node.master_host.as_deref();
     m.node.role == Role::Replica
         && named.is_some_and(|host| {
-            m.replicas.values().any(|node| {
-                node.role == Role::Master && node.addr.is(host, m.node.master_port)
-            })
+            m.replicas
+                .values()
+                .any(|node| node.role == Role::Master && node.addr.is(host, m.node.master_port))
         })
 }

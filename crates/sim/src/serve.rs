@@ -104,9 +104,8 @@ impl World {
     fn hand_over(&mut self, node: usize) {
         let Some(handover) = self.nodes[node].handover.clone() else { return };
         let Some(target) = self.node_at(&handover.target) else { return };
-        let there = self.hosts[target].alive
-            && !self.hosts[target].paused
-            && self.net.talk(node, target);
+        let there =
+            self.hosts[target].alive && !self.hosts[target].paused && self.net.talk(node, target);
         if handover.promoted {
             if there {
                 self.nodes[node].handover = None;

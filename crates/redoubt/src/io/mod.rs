@@ -8,6 +8,7 @@
 pub mod addr;
 pub mod balance;
 pub mod conn;
+pub mod gateway;
 pub mod listen;
 pub mod replica;
 pub mod stream;

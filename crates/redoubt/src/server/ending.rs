@@ -87,7 +87,7 @@ fn end(tools: &Tools, number: u64, how: ShutdownHow, sigterm: bool) {
     report_replicas(tools);
     // A node that has handed over saves what another one has, too: not at any price.
     let save_until = handed_over.then(|| begun + WHOLE_MS);
-    if !save(tools, &config, how, save_until) {
+    if tools.finish_aof(how).is_err() || !save(tools, &config, how, save_until) {
         crate::log::write(
             WARNING,
             "Errors trying to shut down the server. Check the logs for more information.",

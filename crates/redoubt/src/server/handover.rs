@@ -30,7 +30,10 @@ pub fn run(node: &Node, number: u64, until: MonoMs) -> bool {
             break;
         };
         if asked.is_empty() {
-            crate::log::write(NOTICE, "Asking a sentinel to hand this master's role over before shutting down.");
+            crate::log::write(
+                NOTICE,
+                "Asking a sentinel to hand this master's role over before shutting down.",
+            );
         }
         node.pubsub.publish(
             &node.mailboxes,

@@ -1,5 +1,6 @@
 //! What the node asks of the process: clocks, files, snapshots, the end.
 
+use super::aof::{self, AofControl, AofTask};
 use super::config_file::{self, ConfigFile};
 use super::cron::Trash;
 use super::load::{self, Expired, LoadHow};
@@ -7,11 +8,11 @@ use super::snapshot::{Aborted, Job};
 use crate::io::listen;
 use crate::io::sys;
 use crate::io::worker::Shared;
-use crate::log::WARNING;
+use crate::log::{NOTICE, WARNING};
 use config::{Config, LogLevel};
 use keyspace::DbStripe;
 use mio::Waker;
-use node::{Host, Now, ProcessFacts, ReplicationHost, ShutdownHow};
+use node::{AofState, Host, Now, ProcessFacts, ReplicationHost, ShutdownHow, Worker};
 use replication::{ConnId, JobId, RdbFilter, Transport};
 use std::fs::File;
 use std::io::BufReader;
@@ -33,6 +34,8 @@ pub struct Tools {
     shared: OnceLock<Arc<Shared>>,
     /// Snapshots that nobody wants any more.
     pub aborted: Aborted,
+    /// Ways to the thread of the append-only file.
+    pub aof: AofControl,
     peak: AtomicU64,
     startup_memory: AtomicU64,
 }
@@ -57,6 +60,7 @@ impl Tools {
             started_unix_us: unix_us - started.elapsed().as_micros() as i64,
             shared: OnceLock::new(),
             aborted: Aborted::default(),
+            aof: AofControl::default(),
             peak: AtomicU64::new(0),
             startup_memory: AtomicU64::new(0),
         }
@@ -101,6 +105,87 @@ impl Tools {
     pub fn note_peak(&self) {
         self.peak.fetch_max(used_memory(), Ordering::Relaxed);
     }
+
+    /// Starts a rewrite of the append-only file.
+    pub fn start_rewrite(&self) {
+        let node = &self.shared().node;
+        let aof = &node.aof;
+        aof.scheduled.store(false, Ordering::Relaxed);
+        aof.rewriting.store(true, Ordering::Release);
+        aof.rewrites.fetch_add(1, Ordering::Relaxed);
+        aof.rewrite_started.store(node.host.now().unix().secs(), Ordering::Relaxed);
+        crate::log::write(NOTICE, "Background append only file rewriting started");
+        self.snapshot(Job::Rewrite);
+    }
+
+    /// `appendonly yes` at run time. The first base is written in the background.
+    fn start_aof(&self) -> Result<(), String> {
+        let node = &self.shared().node;
+        self.aof.ask(AofTask::Start).map_err(|why| {
+            crate::log::write(WARNING, &why);
+            "Unable to turn on AOF. Check server logs.".to_string()
+        })?;
+        node.aof.set_state(AofState::WaitRewrite);
+        let busy = node.persistence.bgsave_running.load(Ordering::Relaxed)
+            || node.aof.rewriting.load(Ordering::Relaxed);
+        if busy {
+            node.aof.scheduled.store(true, Ordering::Relaxed);
+            crate::log::write(
+                NOTICE,
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
+            );
+        } else {
+            self.start_rewrite();
+        }
+        Ok(())
+    }
+
+    /// `appendonly no`, or a full synchronization that replaces everything.
+    pub fn stop_aof(&self) {
+        let node = &self.shared().node;
+        node.aof.set_state(AofState::Off);
+        node.aof.scheduled.store(false, Ordering::Relaxed);
+        // A rewrite that runs is called off.
+        self.aof.next_generation();
+        self.aof.task(AofTask::Stop);
+    }
+
+    /// After a full synchronization: a file of the new data, begun by a rewrite.
+    pub fn restart_aof(&self) {
+        if let Err(why) = self.start_aof() {
+            crate::log::write(
+                WARNING,
+                &format!("Failed enabling the AOF after successful master synchronization! {why}"),
+            );
+        }
+    }
+
+    /// Brings the append-only file to disk before the end.
+    pub fn finish_aof(&self, how: ShutdownHow) -> Result<(), String> {
+        let node = &self.shared().node;
+        match node.aof.state() {
+            AofState::Off => return Ok(()),
+            AofState::WaitRewrite if !how.force => {
+                crate::log::write(WARNING, "Writing initial AOF, can't exit");
+                return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+            }
+            AofState::WaitRewrite => {
+                crate::log::write(WARNING, "Writing initial AOF. Exit anyway.");
+            }
+            AofState::On if node.aof.rewriting.load(Ordering::Relaxed) => {
+                crate::log::write(WARNING, "The AOF is being rewritten: that is given up.");
+            }
+            AofState::On => {}
+        }
+        crate::log::write(NOTICE, "Calling fsync() on the AOF file.");
+        if let Err(why) = self.aof.sync_and_wait() {
+            crate::log::write(WARNING, &format!("Fail to fsync the AOF file: {why}."));
+            if !how.force {
+                return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bytes allocated and in use.
@@ -135,8 +220,63 @@ impl Host for ProcessHost {
         self.0.save_and_wait().map_err(|_| "ERR".to_string())
     }
 
-    fn bgsave(&self, _schedule: bool) -> Result<&'static str, String> {
+    fn bgrewriteaof(&self, in_exec: bool) -> Result<&'static str, String> {
         let node = &self.0.shared().node;
+        if node.aof.rewriting.load(Ordering::Relaxed) {
+            return Err("ERR Background append only file rewriting already in progress".into());
+        }
+        if in_exec || node.persistence.bgsave_running.load(Ordering::Relaxed) {
+            node.aof.scheduled.store(true, Ordering::Relaxed);
+            return Ok("Background append only file rewriting scheduled");
+        }
+        node.aof.rewrite_failures.store(0, Ordering::Relaxed);
+        self.0.start_rewrite();
+        Ok("Background append only file rewriting started")
+    }
+
+    fn load_aof(&self) -> Result<(), String> {
+        let node = &self.0.shared().node;
+        if node.aof.state() == AofState::On {
+            self.0.aof.sync_and_wait().map_err(|why| format!("ERR {why}"))?;
+        }
+        node.persistence.loading.store(true, Ordering::Release);
+        load::flush_all(node);
+        // The counters of the link's worker are borrowed; it has nothing to do while this runs.
+        let mut worker = Worker::new(node, node.mailboxes.len(), node.host.mono_us());
+        worker.now = node.host.now();
+        let files = aof::Files::new(&node.settings.load().config);
+        let result = files
+            .read_manifest()
+            .and_then(|manifest| aof::load::load(node, &mut worker, &files, &manifest));
+        node.host.free(std::mem::take(&mut worker.trash), std::mem::take(&mut worker.tables));
+        if let Err(why) = result {
+            // A node that has half of its data must not go on.
+            crate::log::write(WARNING, &why);
+            std::process::exit(1);
+        }
+        node.persistence.dirty_at_save.store(node.dirty(), Ordering::Relaxed);
+        node.persistence.loading.store(false, Ordering::Release);
+        crate::log::write(WARNING, "Append Only File loaded by DEBUG LOADAOF");
+        Ok(())
+    }
+
+    fn wake_file(&self) {
+        self.0.aof.wake();
+    }
+
+    fn bgsave(&self, schedule: bool) -> Result<&'static str, String> {
+        let node = &self.0.shared().node;
+        if node.aof.rewriting.load(Ordering::Relaxed)
+            && !node.persistence.bgsave_running.load(Ordering::Relaxed)
+        {
+            if !schedule {
+                return Err("ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.".into());
+            }
+            // One thread makes all passes, one after the other.
+            node.persistence.bgsave_running.store(true, Ordering::Release);
+            self.0.snapshot(Job::Background);
+            return Ok("Background saving scheduled");
+        }
         if node.persistence.bgsave_running.swap(true, Ordering::AcqRel) {
             return Err("ERR Background save already in progress".into());
         }
@@ -154,7 +294,12 @@ impl Host for ProcessHost {
             load::flush_all(node);
         }
         let path = PathBuf::from(node.settings.load().config.dbfilename.to_str().into_owned());
-        let how = LoadHow { expired: Expired::on_reload(node), replace: !flush, header: None };
+        let how = LoadHow {
+            expired: Expired::on_reload(node),
+            replace: !flush,
+            done_before: 0,
+            header: None,
+        };
         let result = File::open(&path)
             .map_err(|error| error.to_string())
             .and_then(|file| load::load(node, BufReader::with_capacity(1 << 20, file), how));
@@ -215,6 +360,12 @@ impl Host for ProcessHost {
                     }
                     self.listen_again(new, &[listen::Kind::Tls])?;
                 }
+                "announce-view" => {
+                    let ports = |config: &Config| listen::extra_listeners(config);
+                    if ports(old) != ports(new) {
+                        self.listen_again(new, &[listen::Kind::Extra])?;
+                    }
+                }
                 name if crate::io::tls::is_setting(name) => self.0.shared().tls.configure(new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
                 "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
@@ -228,13 +379,16 @@ impl Host for ProcessHost {
                         ));
                     }
                 }
-                "appendonly" if new.appendonly => {
-                    return Err("the append-only file is not supported yet".into());
-                }
+                "appendonly" if new.appendonly && !old.appendonly => self.0.start_aof()?,
+                "appendonly" if !new.appendonly && old.appendonly => self.0.stop_aof(),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        crate::io::gateway::gateways()
     }
 
     fn facts(&self) -> ProcessFacts {

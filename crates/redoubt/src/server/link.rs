@@ -3,13 +3,14 @@
 //! One thread. It never blocks: names are resolved and connections made by helper threads, an RDB
 //! is loaded by another; their results come back through a channel.
 
+use super::host::Tools;
 use super::load::{self, LoadHow, LoadReport};
 use crate::io::stream::Stream;
 use crate::io::worker::Shared;
 use crate::log::WARNING;
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token, Waker};
-use node::{Node, StreamApplier, Worker};
+use node::{AofState, Node, StreamApplier, Worker};
 use replication::{LinkId, LinkState, MasterInput, ReplicaInput, ReplicaOutput};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Write};
@@ -50,6 +51,7 @@ struct Connection {
 /// The driver.
 pub struct LinkDriver {
     shared: Arc<Shared>,
+    tools: Arc<Tools>,
     poll: Poll,
     waker: Arc<Waker>,
     worker: Worker,
@@ -69,6 +71,7 @@ impl LinkDriver {
     /// selected where the loaded data ends.
     pub fn new(
         shared: Arc<Shared>,
+        tools: Arc<Tools>,
         poll: Poll,
         waker: Arc<Waker>,
         worker: Worker,
@@ -77,6 +80,7 @@ impl LinkDriver {
         let (helper, helped) = channel();
         LinkDriver {
             shared,
+            tools,
             poll,
             waker,
             worker,
@@ -328,6 +332,10 @@ impl LinkDriver {
                     node.repl
                         .link()
                         .handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
+                    if node.settings.load().config.appendonly && node.aof.state() == AofState::Off {
+                        self.tools.restart_aof();
+                        node.set_file_gate();
+                    }
                 }
             }
             self.drain(node);
@@ -450,6 +458,10 @@ impl LinkDriver {
         node.persistence.load_started.store(self.worker.now.unix().secs(), Ordering::Relaxed);
         node.repl.link().handle_input(now, ReplicaInput::LoadStarted { link });
         node.persistence.loading.store(true, Ordering::Release);
+        if node.aof.state() != AofState::Off {
+            // What is replaced needs no file; the new data gets one when it is there.
+            self.tools.stop_aof();
+        }
         let (shared, helper, waker) =
             (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
         std::thread::spawn(move || {

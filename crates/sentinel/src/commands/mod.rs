@@ -15,6 +15,7 @@ use crate::core::{FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
 use crate::hello::{HELLO_CHANNEL, Hello};
 use crate::machine::Sentinel;
 use crate::model::{Cause, Plan};
+use crate::views::Seen;
 use crate::{failover, planned, select, vote};
 
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
@@ -71,7 +72,8 @@ impl Sentinel {
             "sentinel" => self.sentinel_command(&args, reply),
             "info" => {
                 let names: Vec<&[u8]> = argv[1..].to_vec();
-                let text = self.info(&names, &[]);
+                let view = self.c.asker_view.clone();
+                let text = self.info(view.as_deref(), &names, &[]);
                 reply.bulk(text.as_bytes());
                 CommandOutcome::Done
             }
@@ -126,7 +128,17 @@ impl Sentinel {
         if !arity_fits(*arity, args.len()) {
             return wrong_number(reply, &format!("sentinel|{sub}"));
         }
-        match sub.as_str() {
+        if let Some((name, view)) = args.get(2).and_then(|name| self.split_name(&sub, name)) {
+            let mut args = args.to_vec();
+            self.c.asker_view = (view != stdx::CANONICAL_VIEW).then(|| view.to_string());
+            args[2] = name.to_string();
+            return self.subcommand(&sub, &args, reply);
+        }
+        self.subcommand(&sub, args, reply)
+    }
+
+    fn subcommand(&mut self, sub: &str, args: &[String], reply: &mut Reply) -> CommandOutcome {
+        match sub {
             "help" => show::help(reply),
             "masters" | "primaries" => self.show_masters(reply),
             "master" | "primary" => self.show_master(&args[2], reply),
@@ -161,10 +173,11 @@ impl Sentinel {
 
     fn master_addr(&self, name: &str, reply: &mut Reply) {
         let Some(m) = self.masters.get(name) else { return reply.null_array() };
-        let addr = m.current_addr();
+        let node = m.current_node();
+        let (host, port) = self.c.told(&node.addr, &node.views, self.c.seen());
         reply.array(2);
-        reply.text(&addr.announced(self.c.hostnames()));
-        reply.text(&addr.port.to_string());
+        reply.text(&host);
+        reply.text(&port.to_string());
     }
 
     /// `is-master-down-by-addr IP PORT EPOCH RUNID|*`: an opinion, and a vote if one is asked for.
@@ -298,8 +311,8 @@ impl Sentinel {
 
     /// The text of INFO: of the process's own `sections` (name in lower case and text, which ends
     /// with a line end) and of the Sentinel section those that `names` ask for, all when there are
-    /// no names.
-    pub fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String {
+    /// no names. Addresses are those of `view`.
+    pub fn info(&self, view: Option<&str>, names: &[&[u8]], sections: &[(&str, String)]) -> String {
         let wanted = |section: &str| {
             names.is_empty()
                 || names.iter().any(|n| {
@@ -313,12 +326,12 @@ impl Sentinel {
             .map(|(_, text)| text.clone())
             .collect();
         if wanted("sentinel") {
-            parts.push(self.info_section());
+            parts.push(self.info_section(Seen { view, suffixed: false }));
         }
         parts.join("\r\n")
     }
 
-    fn info_section(&self) -> String {
+    fn info_section(&self, seen: Seen<'_>) -> String {
         let c = &self.c;
         let tilt_for = c.tilt.map_or(-1, |since| (c.now().since(since) / 1000) as i64);
         let mut text = format!(
@@ -339,14 +352,16 @@ impl Sentinel {
             } else {
                 "ok"
             };
+            let (host, port) = c.told(&m.node.addr, &m.node.views, seen);
             text.push_str(&format!(
-                "master{index}:name={},status={status},address={}:{},slaves={},sentinels={}\r\n",
+                "master{index}:name={},status={status},address={host}:{port},slaves={},sentinels={}\r\n",
                 m.name,
-                m.node.addr.announced(c.hostnames()),
-                m.node.addr.port,
                 m.replicas.len(),
                 m.peers.len() + 1
             ));
+        }
+        if let Some(views) = c.views.as_ref().filter(|views| !views.is_empty()) {
+            text.push_str(&format!("announced_views:{views}\r\n"));
         }
         text
     }

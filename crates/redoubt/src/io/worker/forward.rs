@@ -10,6 +10,7 @@
 use super::EventLoop;
 use crate::io::conn::{Conn, Flush, Script};
 use node::{ClientKind, Message, Node};
+use replication::Position;
 use resp::{OwnedArgs, Protocol, ReplyParser};
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -157,7 +158,7 @@ fn carry(node: &Node, worker: usize, host: &str, port: u16, jobs: &[Job]) {
                 client: job.client,
                 ticket: job.ticket,
                 bytes,
-                position: 0,
+                position: Position::START,
             }),
             Err(error) => {
                 mailbox.send(Message::Close { client: job.client, flush: false });

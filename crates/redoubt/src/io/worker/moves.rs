@@ -204,6 +204,7 @@ fn may_move(conn: &Conn) -> bool {
     let idle = !conn.is_stopped()
         && !conn.in_round
         && conn.pending_output() == 0
+        && conn.gated.is_none()
         && conn.input.is_empty()
         && matches!(conn.script, Script::None);
     plain && idle && conn.feed.is_none()
