@@ -22,11 +22,18 @@ mod node;
 mod ops;
 mod owners;
 mod packet;
+mod redirect;
 mod save;
 mod state;
 mod status;
+mod views;
 
 pub use api::{ConnId, Facts, Input, LogLevel, Now, Options, Output, PersistToken};
 pub use machine::Cluster;
 pub use ops::{FailoverKind, Refused, SetSlot};
+pub use redirect::{Decision, Keys, Place, Query, Redirect, Routes};
 pub use status::NodeStatus;
+pub use views::{Endpoint, EndpointType, LinkView, Shard, ShardNode, SlotsEntry, SlotsNode};
+
+#[cfg(test)]
+mod tests;

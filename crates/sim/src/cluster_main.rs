@@ -87,7 +87,9 @@ fn many_seeds(arguments: &Arguments) -> ExitCode {
         if !outcome.violations.is_empty() {
             eprintln!("cluster seed {seed} breaks a rule:");
             outcome.violations.iter().for_each(|v| eprintln!("  {v}"));
-            eprintln!("replay: cargo run --release -p sim --bin sim -- --cluster --seed {seed} --log");
+            eprintln!(
+                "replay: cargo run --release -p sim --bin sim -- --cluster --seed {seed} --log"
+            );
             return ExitCode::FAILURE;
         }
     }

@@ -26,7 +26,8 @@ pub struct Outcome {
 pub fn settings(seed: u64) -> Settings {
     let mut prng = Prng::new(seed ^ 0xc105_7e12);
     let masters = prng.between(3, 6) as usize;
-    let replicas = if masters > 5 { 1 } else { prng.between(1, if masters < 4 { 3 } else { 2 }) as usize };
+    let replicas =
+        if masters > 5 { 1 } else { prng.between(1, if masters < 4 { 3 } else { 2 }) as usize };
     // Some seeds have the full twenty nodes.
     let (masters, replicas) = if prng.chance(15) { (5, 3) } else { (masters, replicas) };
     Settings {
@@ -59,7 +60,8 @@ pub fn run_world(seed: u64) -> (Outcome, ClusterWorld) {
         faults.one(&mut world, &mut prng);
         faults.ended(&mut world);
     }
-    let healed_in_ms = if world.violations().is_empty() { make_peace(&mut world, faults) } else { 0 };
+    let healed_in_ms =
+        if world.violations().is_empty() { make_peace(&mut world, faults) } else { 0 };
     let outcome = Outcome {
         seed,
         violations: world.violations().to_vec(),
@@ -114,7 +116,8 @@ pub fn create(world: &mut ClusterWorld) {
 }
 
 fn meet(world: &mut ClusterWorld, host: usize) {
-    let first = (0..world.seats.len()).find(|other| *other != host && world.machine(*other).is_some());
+    let first =
+        (0..world.seats.len()).find(|other| *other != host && world.machine(*other).is_some());
     if let Some(first) = first {
         let ip = ClusterWorld::ip(first).to_string();
         world.call(host, |m, now| m.meet(now, &ip, 7000, 17_000));
@@ -140,7 +143,8 @@ enum Repair {
 impl Faults {
     fn ended(&mut self, world: &mut ClusterWorld) {
         let now = world.now;
-        let due: Vec<Repair> = self.ends.iter().filter(|(at, _)| *at <= now).map(|(_, r)| *r).collect();
+        let due: Vec<Repair> =
+            self.ends.iter().filter(|(at, _)| *at <= now).map(|(_, r)| *r).collect();
         self.ends.retain(|(at, _)| *at > now);
         for repair in due {
             match repair {
@@ -166,7 +170,8 @@ impl Faults {
         let victim = if prng.chance(50) { a_master(world, prng).unwrap_or(any) } else { any };
         match prng.below(12) {
             0..=2 => {
-                let loses_disk = prng.chance(25) && world.machine(victim).is_some_and(Cluster::is_replica);
+                let loses_disk =
+                    prng.chance(25) && world.machine(victim).is_some_and(Cluster::is_replica);
                 let id = world.id(victim);
                 world.crash(victim, prng.chance(70));
                 if loses_disk && let Some(id) = id {
@@ -219,7 +224,10 @@ impl Faults {
     /// CLUSTER FAILOVER, with and without FORCE. (TAKEOVER may break what is checked: it asks nobody.)
     fn handover(&mut self, world: &mut ClusterWorld, prng: &mut Prng) {
         let replicas: Vec<usize> = (0..world.seats.len())
-            .filter(|host| world.seats[*host].running() && world.machine(*host).is_some_and(Cluster::is_replica))
+            .filter(|host| {
+                world.seats[*host].running()
+                    && world.machine(*host).is_some_and(Cluster::is_replica)
+            })
             .collect();
         if replicas.is_empty() {
             return;
@@ -255,7 +263,10 @@ fn make_peace(world: &mut ClusterWorld, faults: Faults) -> u64 {
     repair_lost(world, &faults.lost);
     let mut since = None;
     let mut round = 0;
-    while world.now < end && since.is_none_or(|at| world.now - at < settle) && world.violations().is_empty() {
+    while world.now < end
+        && since.is_none_or(|at| world.now - at < settle)
+        && world.violations().is_empty()
+    {
         world.run_ms(50);
         round += 1;
         if round % 20 == 0 {
@@ -268,7 +279,9 @@ fn make_peace(world: &mut ClusterWorld, faults: Faults) -> u64 {
         return took;
     }
     if let Some(text) = disagreement(world) {
-        world.checker.violation(world.now, format!("no one view {bound} ms after all faults ended: {text}"));
+        world
+            .checker
+            .violation(world.now, format!("no one view {bound} ms after all faults ended: {text}"));
         return took;
     }
     let before = world.machine(0).map(Cluster::status).map(owners);
@@ -308,7 +321,8 @@ fn adopt_strays(world: &mut ClusterWorld) {
             continue;
         }
         let replicas = |id: &NodeId| view.iter().filter(|node| node.master == Some(*id)).count();
-        let master = view.iter().filter(|node| !node.slots.is_empty()).min_by_key(|node| replicas(&node.id));
+        let master =
+            view.iter().filter(|node| !node.slots.is_empty()).min_by_key(|node| replicas(&node.id));
         if let Some(master) = master.map(|node| node.id) {
             let _ = world.call(host, |m, now| m.replicate(now, &master, true));
         }

@@ -38,7 +38,8 @@ impl Checker {
         let told = self.told.entry(header.sender).or_default();
         // A vote carries the epoch that it is for.
         if header.current_epoch < *told && message.body != Body::AuthAck {
-            let text = format!("{} told epoch {told} and now {}", header.sender, header.current_epoch);
+            let text =
+                format!("{} told epoch {told} and now {}", header.sender, header.current_epoch);
             self.violation(at_us, text);
         } else if header.current_epoch > *told {
             *told = header.current_epoch;
@@ -48,10 +49,13 @@ impl Checker {
             if let Some(other) = self.votes.insert(key, to)
                 && other != to
             {
-                self.violation(at_us, format!(
-                    "{} voted twice in epoch {}: for {other} and {to}",
-                    header.sender, header.current_epoch
-                ));
+                self.violation(
+                    at_us,
+                    format!(
+                        "{} voted twice in epoch {}: for {other} and {to}",
+                        header.sender, header.current_epoch
+                    ),
+                );
             }
         }
         if header.master.is_none() {
@@ -85,7 +89,8 @@ impl Checker {
         let mine = claims.entry(who).or_default();
         slots.iter().for_each(|slot| mine.insert(slot));
         if let Some((other, slot)) = both {
-            let text = format!("slot {slot} has two owners in config epoch {epoch}: {other} and {who}");
+            let text =
+                format!("slot {slot} has two owners in config epoch {epoch}: {other} and {who}");
             self.violation(at_us, text);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster::{Cluster, Facts, NodesConf, Now, NodeId, Options, PersistToken};
+use cluster::{Cluster, Facts, NodeId, NodesConf, Now, Options, PersistToken};
 use stdx::{MonoMs, Prng, UnixMs};
 
 /// Port for clients of every node, and port of its bus.

@@ -188,7 +188,9 @@ impl ClusterWorld {
             Event::SynAnswer(conn, fine) => self.syn_answer(conn, fine),
             Event::Deliver(conn, side) => self.deliver(conn, side),
             Event::Wake(host, life) => {
-                if self.seats[host].life == life && self.wakes[host].is_some_and(|at| at <= self.now) {
+                if self.seats[host].life == life
+                    && self.wakes[host].is_some_and(|at| at <= self.now)
+                {
                     self.wakes[host] = None;
                     if self.seats[host].running() {
                         self.call(host, |machine, now| machine.handle_timeout(now));
@@ -201,7 +203,11 @@ impl ClusterWorld {
     }
 
     /// Calls a machine and carries out what it wants.
-    pub(crate) fn call<T>(&mut self, host: usize, f: impl FnOnce(&mut Cluster, Now) -> T) -> Option<T> {
+    pub(crate) fn call<T>(
+        &mut self,
+        host: usize,
+        f: impl FnOnce(&mut Cluster, Now) -> T,
+    ) -> Option<T> {
         let seat = &mut self.seats[host];
         let (now, facts) = (seat.now(self.now), seat.facts(self.now));
         let machine = seat.machine.as_mut()?;
@@ -413,7 +419,9 @@ impl ClusterWorld {
         for message in messages {
             match message {
                 Ok(message) => self.checker.sent(self.now, &message, to),
-                Err(error) => self.checker.violation(self.now, format!("a node sent nonsense: {error}")),
+                Err(error) => {
+                    self.checker.violation(self.now, format!("a node sent nonsense: {error}"))
+                }
             }
         }
     }
@@ -579,8 +587,11 @@ impl ClusterWorld {
         self.seats[host].kernel = kernel;
         self.seats[host].paused = false;
         self.inbox[host].clear();
-        let ends: Vec<(usize, u32, ConnId)> =
-            self.by_end.range((host, life, ConnId(0))..=(host, life, ConnId(u64::MAX))).map(|(k, _)| *k).collect();
+        let ends: Vec<(usize, u32, ConnId)> = self
+            .by_end
+            .range((host, life, ConnId(0))..=(host, life, ConnId(u64::MAX)))
+            .map(|(k, _)| *k)
+            .collect();
         for end in ends {
             let Some((key, side)) = self.by_end.remove(&end) else {
                 continue;
