@@ -36,7 +36,7 @@ impl Real {
         let (port, bus) = (free_port(), free_port());
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "3000"])
+            .args(["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"])
             .args(["--cluster-port", &bus.to_string(), "--dir"])
             .arg(dir.path())
             .stdin(Stdio::null())
@@ -93,7 +93,7 @@ impl Driver {
         let mut prng = Prng::new(seed);
         let (id, shard) = (NodeId::random(&mut prng), NodeId::random(&mut prng));
         let mut options = Options::new(seed, id, shard, free_port(), bus);
-        options.node_timeout = 3000;
+        options.node_timeout = 5000;
         options.hostname = "redoubt.example".into();
         let started = Instant::now();
         let machine = Cluster::new(Driver::at(started), None, options);
@@ -190,9 +190,9 @@ impl Driver {
         }
     }
 
-    /// Runs until this holds, for half a minute at most.
+    /// Runs until this holds, for a minute at most.
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Driver) -> bool) {
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         while !holds(self) {
             assert!(Instant::now() < end, "{what}: {}", self.machine.nodes_text(false));
             self.run(Duration::from_millis(50));
@@ -237,7 +237,10 @@ fn joins_a_cluster_of_real_nodes() {
         line.contains("redoubt.example master - ") && line.ends_with(" 4 connected 15000-16383")
     };
     ours.until("they see this node", |_| reals.iter().all(seen));
-    // And it stays that way, over more than three of their time-outs.
+    ours.until("they serve", |_| {
+        reals.iter().all(|real| real.ask("CLUSTER INFO").starts_with("cluster_state:ok"))
+    });
+    // And it stays that way, over two of their time-outs.
     for _ in 0..20 {
         ours.run(Duration::from_millis(500));
         for real in &reals {
@@ -270,6 +273,13 @@ fn joins_a_cluster_of_real_nodes() {
     assert_eq!(fifth.ask("CLUSTER FAILOVER TAKEOVER"), "+OK");
     ours.until("the slots have moved", |ours| ours.machine.is_replica());
     assert!(ours.outputs.iter().any(|output| matches!(output, Output::Follow { .. })));
+    // Only who is known to be a replica gets votes.
+    ours.until("they know of it", |_| {
+        let replica = |real: &Real| {
+            line_of(&real.ask("CLUSTER NODES"), &me).is_some_and(|line| line.contains(" slave "))
+        };
+        reals.iter().all(replica)
+    });
     let now = ours.now();
     // And with the votes of the real masters it takes them back.
     ours.machine.failover(now, cluster::FailoverKind::Force).unwrap();
