@@ -97,9 +97,16 @@ def example(name, tmp_path, project, password=None):
     folder = tmp_path / name
     shutil.copytree(ROOT / "examples" / name, folder)
     file = folder / "docker-compose.yml"
-    # Host ports of the example may be taken here.
-    file.write_text(re.sub(r'"(\d+):(\d+)"', lambda found: f'"{free_port()}:{found[2]}"', file.read_text()))
-    return Stack(folder, project, password)
+    # Host ports of the example may be taken here; where they are announced, too.
+    text, ports = file.read_text(), {}
+    for old in re.findall(r'"(?:127\.0\.0\.1:)?(\d+):\d+"', text):
+        ports[old] = str(free_port())
+    text = re.sub(r'"(127\.0\.0\.1:)?(\d+):(\d+)"', lambda found: f'"{found[1] or ""}{ports[found[2]]}:{found[3]}"', text)
+    text = re.sub(r"address 127\.0\.0\.1:(\d+)", lambda found: f"address 127.0.0.1:{ports[found[1]]}", text)
+    file.write_text(text)
+    stack = Stack(folder, project, password)
+    stack.ports = {int(old): int(new) for old, new in ports.items()}
+    return stack
 
 
 def free_port():
@@ -277,6 +284,74 @@ def test_one_volume_for_all_services(django):
         stack.compose("stop", *REDIS_SERVICES[:2])
         stack.compose("down")
     assert len(set(places.values())) == 2
+
+
+# --- clients on the host and in a container
+
+
+def test_a_client_on_the_host_and_one_in_a_container(django):
+    """Both ask the sentinels and write to the master, through two failovers, over published ports and the bridge."""
+    from redis.sentinel import Sentinel
+
+    stack = django
+    stack.compose("up", "-d", *REDIS_SERVICES)
+    nodes = {service: stack.container(service) for service in REDIS_SERVICES}
+    published = {"redis": stack.ports[36379], "redis-replica": stack.ports[36380]}
+    sentinels = [("127.0.0.1", stack.ports[port]) for port in (26379, 26380, 26381)]
+    host = Sentinel(sentinels, socket_timeout=2, socket_connect_timeout=2, decode_responses=True)
+    client = host.master_for("redis")
+
+    def asked_inside(service):
+        """What a client in another container is told by redis-sentinel-1."""
+        words = ("redis-cli", "-h", "redis-sentinel-1", "sentinel", "get-master-addr-by-name", "redis")
+        return docker("exec", nodes[service], *words[:3], "-p", "26379", *words[3:], check=False).split()
+
+    def everybody_is_known():
+        for sentinel, port in sentinels:
+            told = Sentinel([(sentinel, port)], socket_timeout=2, decode_responses=True)
+            known = {told.discover_master("redis")} | set(told.discover_slaves("redis"))
+            if known != {("127.0.0.1", port) for port in published.values()}:
+                return False
+            peers = told.sentinels[0].sentinel_sentinels("redis")
+            if {(peer["ip"], peer["port"]) for peer in peers} != set(sentinels) - {(sentinel, port)}:
+                return False
+        return True
+
+    def quietly(act):
+        """None while a switch goes on."""
+        import redis
+        try:
+            return act()
+        except redis.RedisError:
+            return None
+
+    wait_until(lambda: quietly(everybody_is_known), "the host is told the published ports")
+    assert client.set("from the host", "before")
+    for master, other in (("redis", "redis-replica"), ("redis-replica", "redis")):
+        assert host.discover_master("redis") == ("127.0.0.1", published[master])
+        client_inside = "redis-sentinel-3"
+        ip, port = asked_inside(client_inside)
+        assert (ip, port) == (ip_of(nodes[master]), "6379")
+        assert docker("exec", nodes[client_inside], "redis-cli", "-h", ip, "set", "inside", master).strip() == "OK"
+        wait_until(lambda: stack.info(nodes[other]).get("master_link_status") == "up", "the other one follows")
+        with socket.create_connection(sentinels[1], 10) as listener:
+            listener.sendall(b"*2\r\n$9\r\nSUBSCRIBE\r\n$14\r\n+switch-master\r\n")
+            docker("kill", nodes[master])
+            wait_until(lambda: quietly(lambda: client.set("from the host", master)), "the host writes again")
+            assert host.discover_master("redis") == ("127.0.0.1", published[other])
+            wait_until(lambda: asked_inside(client_inside) == [ip_of(nodes[other]), "6379"], "so does the container")
+            new_ip, _ = asked_inside(client_inside)
+            assert docker("exec", nodes[client_inside], "redis-cli", "-h", new_ip, "get", "from the host").strip() == master
+            told = b""
+            listener.settimeout(PATIENCE)
+            wanted = f"redis 127.0.0.1 {published[master]} 127.0.0.1 {published[other]}".encode()
+            while wanted not in told:
+                more = listener.recv(4096)
+                assert more, told
+                told += more
+        docker("start", nodes[master])
+        wait_until(lambda: stack.info(nodes[master]).get("master_link_status") == "up", "the old master follows")
+        wait_until(lambda: quietly(everybody_is_known), "everybody is known outside again")
 
 
 # --- Django and Celery

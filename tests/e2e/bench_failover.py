@@ -51,7 +51,10 @@ class Scene:
         old = group.by_address(group.sentinels[0].master_addr())
         marks = {s: s.log_mark() for s in group.sentinels}
         killed = time.monotonic()
-        old.kill9()
+        if self.name.startswith("stop"):
+            old.stop()
+        else:
+            old.kill9()
         victim = self.kill_a_leader(marks) if self.kill_leader else None
         before = len(writer.acknowledged)
         wait_until(lambda: len(writer.acknowledged) >= before + 200, "writes go on", 120)

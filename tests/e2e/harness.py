@@ -80,10 +80,18 @@ def wait_until(check, what, timeout=PATIENCE, every=0.02):
 _ports_given = set()
 
 
+def _port_range():
+    """Where our ports are, below the range that outgoing connections use. Tests that run side by side have ranges of
+    their own: a port is free only until somebody else is given it too."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    first = 20000 + int(worker) % 4 * 2500
+    return first, first + 2499
+
+
 def free_port():
-    """A port that nobody listens on, below the range that outgoing connections use."""
+    """A port that nobody listens on."""
     for _ in range(2000):
-        port = random.randint(20000, 29999)
+        port = random.randint(*_port_range())
         if port in _ports_given:
             continue
         with socket.socket() as probe:
@@ -153,8 +161,8 @@ class Process:
                 reply = self.raw(timeout=2).command("PING")
             except OSError:
                 return False
-            # A server that asks for a password, loads or waits for its master is up.
-            return isinstance(reply, bytes) or isinstance(reply, RespError)
+            # A server that asks for a password or waits for its master is up; one that loads is not yet.
+            return isinstance(reply, bytes) or (isinstance(reply, RespError) and not reply.startswith("LOADING"))
         wait_until(ready, f"{self.name} answers")
 
     @property

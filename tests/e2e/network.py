@@ -1,7 +1,6 @@
 """Links that can be cut: a TCP relay, and network namespaces on bridges of our own."""
 
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -111,7 +110,7 @@ class Network:
 
     def __init__(self):
         self.tag = f"rd{os.getpid() % 10000}"
-        self.prefix = f"10.213.{random.randint(1, 250)}"
+        self.prefix = f"10.213.{os.getpid() % 250 + 1}"
         self.bridges = [f"{self.tag}a", f"{self.tag}b"]
         self.hosts = []
         for bridge in self.bridges:
@@ -124,7 +123,7 @@ class Network:
         """Where containers run, the kernel may drop what is bridged unless a rule lets it pass."""
         if shutil.which("iptables"):
             for bridge in self.bridges:
-                subprocess.run(["iptables", what, "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"], capture_output=True)
+                subprocess.run(["iptables", "-w", what, "FORWARD", "-i", bridge, "-o", bridge, "-j", "ACCEPT"], capture_output=True)
 
     def host(self):
         host = Host(self, len(self.hosts))

@@ -469,3 +469,22 @@ def test_extra_ports(world, containers):
     # A change of `port` leaves the other sockets alone.
     assert node.cmd("CONFIG", "SET", "port", str(free_port())) == b"OK"
     assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"
+
+
+def test_address_views_from_the_environment(world, containers):
+    """One variable per node, also over several lines; what is wrong with it is said with its name."""
+    more = free_port()
+    node = containers(
+        "node", REDOUBT_ANNOUNCE_VIEW=f"outside address 127.0.0.1:36379 client-net gateway\n  lan listener {more} user app\n"
+    ).start()
+    said = f"outside address 127.0.0.1:36379 client-net gateway lan listener {more} user app"
+    assert node.config("announce-view") == said
+    assert Raw("127.0.0.1", more, PATIENCE).command("PING") == b"PONG"
+    assert b"announced_views:outside=127.0.0.1:36379\r\n" in node.cmd("INFO", "replication")
+    assert "REDOUBT_ANNOUNCE_VIEW" in containers("wrong", REDOUBT_ANNOUNCE_VIEW="outside 127.0.0.1:36379").fails()
+    sentinel = containers(
+        "sentinel", REDIS_MASTER_SET="group", REDIS_MASTER_HOST="127.0.0.1", REDIS_MASTER_PORT_NUMBER=str(node.port),
+        REDOUBT_ANNOUNCE_VIEW="outside client-net 127.0.0.1/32",
+    ).start()
+    get = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "group")
+    wait_until(lambda: sentinel.cmd(*get) == [b"127.0.0.1", b"36379"], "the sentinel knows the node's further address")

@@ -32,6 +32,8 @@ pub struct Env {
     pub may_block: bool,
     /// True for commands from the master and the log file: they are not judged again.
     pub from_master: bool,
+    /// False if nobody will ask for the effects of commands: there is no need to describe them.
+    pub recorded: bool,
     /// `lazyfree-lazy-user-del`: DEL behaves as UNLINK (visible only in statistics).
     pub lazy_user_del: bool,
     /// `lazyfree-lazy-expire`: removals by time are propagated as UNLINK.

@@ -61,6 +61,7 @@ impl Default for Kit {
                 bulk_max: 512 << 20,
                 may_block: true,
                 from_master: false,
+                recorded: true,
                 lazy_user_del: false,
                 lazy_expire: false,
                 compress: true,

@@ -16,6 +16,7 @@ use crate::types::{
     Supervised, SyslogFacility, TlsAuthClients,
 };
 use crate::value::{Origin, Value};
+use crate::views::AnnounceViews;
 
 /// Refuses a text that can't work, with Redis's reason.
 pub type Check = fn(&[u8]) -> Result<(), String>;
@@ -326,6 +327,7 @@ directives! {
         bind: Vec<String> = "bind", Kind::Words("addresses"), "* -::*", Runtime, 0, "Addresses to listen on; `-` before one: skip it if this machine does not have it; `*` and `::*`: all.";
         port: u16 = "port", int(0, 65535), "6379", Runtime, 0, "TCP port; 0 = none.";
         extra_ports: Text = "extra-ports", Kind::Text { empty_is_unset: true, check: Some(checks::ports) }, "", AtStart, 0, "More TCP ports to listen on beside `port`, separated by blanks; same addresses (Redoubt's own).";
+        announce_view: AnnounceViews = "announce-view", Kind::Words("a view, then `address HOST:PORT`, `listener [ADDRESS:]PORT`, `client-net NETWORK` or `client-net gateway`, `user NAME`, as many as needed"), "", Runtime, 0, "Further addresses of this node, and which clients are told the nodes' addresses in which view; lines add up (Redoubt's own, see addresses.md).";
         tcp_backlog: u32 = "tcp-backlog", int(0, INT), "511", AtStart, 0, "Length of the queue of connections not yet accepted.";
         unixsocket: Text = "unixsocket", UNSET, "", AtStart, 0, "Path of a unix socket to listen on.";
         unixsocketperm: u32 = "unixsocketperm", Kind::Octal(0, 0o777), "0", AtStart, 0, "Mode of the unix socket, octal; 0 = by the umask.";
@@ -385,6 +387,7 @@ directives! {
         use_exit_on_panic: bool = "use-exit-on-panic", BOOL, "no", Runtime, HIDDEN, "Exit instead of abort on a failed assertion.";
         watchdog_period: u32 = "watchdog-period", int(0, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Milliseconds after which a stuck loop is logged; 0 = off.";
         shutdown_timeout: u32 = "shutdown-timeout", int(0, INT), "10", Runtime, 0, "Seconds that a shutdown waits for lagging replicas.";
+        shutdown_handover: bool = "shutdown-handover", BOOL, "yes", Runtime, 0, "On SIGTERM a master hands over to a replica, led by a sentinel, and the process ends within 8 seconds.";
         shutdown_on_sigint: ShutdownFlags = "shutdown-on-sigint", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGINT ends the server.";
         shutdown_on_sigterm: ShutdownFlags = "shutdown-on-sigterm", Kind::Words("default, or some of save, nosave, now, force"), "default", Runtime, 0, "How SIGTERM ends the server.";
         oom_score_adj: OomScoreAdj = "oom-score-adj", CHOICE, "no", Runtime, NO_EFFECT, "Whether to set the kernel's out-of-memory score.";
@@ -420,7 +423,7 @@ directives! {
         maxmemory_samples: u32 = "maxmemory-samples", int(1, INT), "5", Runtime, 0, "Keys looked at for one eviction.";
         maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", int(0, 100), "10", Runtime, 0, "How long one eviction may take.";
         maxmemory_clients: MemoryOrPercent = "maxmemory-clients", Kind::MemoryOrPercent, "0", Runtime, 0, "Memory of all clients together; 0 = no limit.";
-        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, NO_EFFECT, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
+        snapshot_memory_max: u64 = "snapshot-memory-max", memory(0, LONG), "256mb", Runtime, 0, "Memory for what a running snapshot still needs; then it spills to `dir`; 0 = no limit (Redoubt's own).";
         lfu_log_factor: u32 = "lfu-log-factor", int(0, INT), "10", Runtime, 0, "Slope of the frequency counter.";
         lfu_decay_time: u32 = "lfu-decay-time", int(0, INT), "1", Runtime, 0, "Minutes in which the frequency counter falls by one.";
         lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", BOOL, "no", Runtime, 0, "Free evicted values in the background.";
@@ -444,24 +447,24 @@ directives! {
         rdbchecksum: bool = "rdbchecksum", BOOL, "yes", AtStart, 0, "Checksum at the end of RDB files.";
         dbfilename: Text = "dbfilename", checked(checks::dbfilename), "dump.rdb", Protected, 0, "Name of the RDB file in `dir`.";
         rdb_del_sync_files: bool = "rdb-del-sync-files", BOOL, "no", Runtime, 0, "Remove RDB files that only replication needed.";
-        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", BOOL, "yes", Runtime, NO_EFFECT, "Sync while saving, not only at the end.";
+        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", BOOL, "yes", Runtime, 0, "Sync while saving, not only at the end.";
         rdb_key_save_delay: i32 = "rdb-key-save-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN, "Microseconds to wait after each saved key (tests).";
         key_load_delay: i32 = "key-load-delay", int(i32::MIN as i64, INT), "0", Runtime, HIDDEN | NO_EFFECT, "Microseconds to wait after each loaded key (tests).";
         loading_process_events_interval_bytes: u32 = "loading-process-events-interval-bytes", int(1024, INT), "2097152", Runtime, HIDDEN | NO_EFFECT, "How often loading lets clients be served.";
     }
     "Append-only file" {
-        appendonly: bool = "appendonly", BOOL, "no", Runtime, DENY_LOADING | NO_EFFECT, "Log every write to the append-only file.";
-        appendfilename: Text = "appendfilename", checked(checks::appendfilename), "appendonly.aof", AtStart, NO_EFFECT, "Base name of the append-only files.";
-        appenddirname: Text = "appenddirname", checked(checks::appenddirname), "appendonlydir", AtStart, NO_EFFECT, "Folder of the append-only files in `dir`.";
-        appendfsync: AppendFsync = "appendfsync", CHOICE, "everysec", Runtime, NO_EFFECT, "When to sync the append-only file.";
-        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", BOOL, "no", Runtime, NO_EFFECT, "No sync while a save or rewrite runs.";
-        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", int(0, INT), "100", Runtime, NO_EFFECT, "Growth that starts a rewrite; 0 = never.";
-        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", memory(0, LONG), "64mb", Runtime, NO_EFFECT, "Least size that starts a rewrite.";
-        aof_load_truncated: bool = "aof-load-truncated", BOOL, "yes", Runtime, NO_EFFECT, "Load a file with a cut end.";
-        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", BOOL, "yes", Runtime, NO_EFFECT, "Rewrites begin with an RDB.";
-        aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", BOOL, "yes", Runtime, NO_EFFECT, "Sync while rewriting, not only at the end.";
-        aof_timestamp_enabled: bool = "aof-timestamp-enabled", BOOL, "no", Runtime, NO_EFFECT, "Time stamps in the append-only file.";
-        aof_disable_auto_gc: bool = "aof-disable-auto-gc", BOOL, "no", Runtime, NO_EFFECT, "Keep old append-only files (tests).";
+        appendonly: bool = "appendonly", BOOL, "no", Runtime, DENY_LOADING, "Log every write to the append-only file.";
+        appendfilename: Text = "appendfilename", checked(checks::appendfilename), "appendonly.aof", AtStart, 0, "Base name of the append-only files.";
+        appenddirname: Text = "appenddirname", checked(checks::appenddirname), "appendonlydir", AtStart, 0, "Folder of the append-only files in `dir`.";
+        appendfsync: AppendFsync = "appendfsync", CHOICE, "everysec", Runtime, 0, "When to sync the append-only file.";
+        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", BOOL, "no", Runtime, 0, "No sync while a save or rewrite runs.";
+        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", int(0, INT), "100", Runtime, 0, "Growth that starts a rewrite; 0 = never.";
+        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", memory(0, LONG), "64mb", Runtime, 0, "Least size that starts a rewrite.";
+        aof_load_truncated: bool = "aof-load-truncated", BOOL, "yes", Runtime, 0, "Load a file with a cut end.";
+        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", BOOL, "yes", Runtime, 0, "Rewrites begin with an RDB.";
+        aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", BOOL, "yes", Runtime, 0, "Sync while rewriting, not only at the end.";
+        aof_timestamp_enabled: bool = "aof-timestamp-enabled", BOOL, "no", Runtime, 0, "Time stamps in the append-only file.";
+        aof_disable_auto_gc: bool = "aof-disable-auto-gc", BOOL, "no", Runtime, 0, "Keep old append-only files (tests).";
     }
     "Replication" {
         replicaof: Option<HostPort> = "replicaof" | "slaveof", Kind::Words("host port"), "", AtStart, 0, "The master; the REPLICAOF command changes it.";

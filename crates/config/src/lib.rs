@@ -14,6 +14,7 @@ mod rewrite;
 mod text;
 mod types;
 mod value;
+mod views;
 
 pub use change::{Change, Prepared, SetError, SetRules};
 pub use command_line::{Action, CommandLine, TEST_MEMORY_USAGE, usage};
@@ -31,3 +32,4 @@ pub use types::{
     OutputBufferLimits, PropagationErrorBehavior, ReplDisklessLoad, SanitizeDumpPayload, SavePoint,
     ShutdownFlags, Supervised, SyslogFacility, TlsAuthClients,
 };
+pub use views::{AnnounceViews, Asker, ViewItem};

@@ -80,6 +80,7 @@ fn names_defaults_and_mutability() {
     let newer: Vec<&String> =
         listed.iter().filter(|name| !rows.iter().any(|row| row[0][0] == name.as_bytes())).collect();
     let expected = [
+        "announce-view",
         "cluster-announce-human-nodename",
         "empty-master-guard",
         "extra-ports",

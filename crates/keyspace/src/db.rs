@@ -3,7 +3,7 @@
 //! Every change of an entry goes through here, so that a running snapshot sees the old state first
 //! and the count of volatile keys stays right.
 
-use crate::snapshot::{StripePass, TablePass};
+use crate::snapshot::{Fate, StripePass, TablePass};
 use structures::{Entry, ExpireIndex, Table};
 
 /// What happens to a key's expiry time when its value is set.
@@ -92,8 +92,7 @@ impl DbStripe {
             && !table.reached(hash)
             && !entry.mark()
         {
-            stripe.hand_over(table.db_at_start, entry);
-            entry.set_mark(true);
+            stripe.before_change(table.db_at_start, entry);
         }
         Some(entry)
     }
@@ -111,7 +110,8 @@ impl DbStripe {
         entry
     }
 
-    /// Takes an entry out.
+    /// Takes an entry out for good. A running snapshot may have kept the value: then the entry is a
+    /// stub with its key.
     pub(crate) fn remove(
         &mut self,
         hash: u64,
@@ -119,22 +119,39 @@ impl DbStripe {
         pass: &mut Option<StripePass>,
     ) -> Option<Entry> {
         let mut entry = self.table.remove(hash, key)?;
-        self.after_removal(hash, &mut entry, pass);
+        self.after_removal(hash, &mut entry, pass, Fate::Dropped);
         Some(entry)
     }
 
-    fn after_removal(&mut self, hash: u64, entry: &mut Entry, pass: &mut Option<StripePass>) {
-        if let (Some(stripe), Some(table)) = (pass, &self.pass)
-            && !table.reached(hash)
-            && !entry.mark()
-        {
-            stripe.hand_over(table.db_at_start, entry);
-        }
+    /// Takes an entry out whose value lives on elsewhere.
+    pub(crate) fn take(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        pass: &mut Option<StripePass>,
+    ) -> Option<Entry> {
+        let mut entry = self.table.remove(hash, key)?;
+        self.after_removal(hash, &mut entry, pass, Fate::Kept);
+        Some(entry)
+    }
+
+    fn after_removal(
+        &mut self,
+        hash: u64,
+        entry: &mut Entry,
+        pass: &mut Option<StripePass>,
+        fate: Fate,
+    ) {
+        let marked = entry.mark();
         entry.set_mark(false);
         if entry.stamp().is_some() {
             self.volatile -= 1;
         }
         self.forget_fields(entry);
+        if let (Some(stripe), Some(table)) = (pass, &self.pass) {
+            let settled = marked || table.reached(hash);
+            stripe.before_removal(table.db_at_start, settled, entry, fate);
+        }
     }
 
     /// Sets or clears the expiry time of an entry; true if the key is there.
@@ -173,7 +190,7 @@ impl DbStripe {
         access: u32,
         pass: &mut Option<StripePass>,
     ) -> Stored {
-        let Some(entry) = self.get_write(hash, key, pass) else {
+        let Some(entry) = self.table.get_mut(hash, key) else {
             let at = if let SetTtl::At(at) = ttl { Some(at) } else { None };
             let mut entry = Entry::new_str(key, value, at);
             entry.set_access(access);
@@ -181,12 +198,23 @@ impl DbStripe {
             return Stored::New;
         };
         let old = entry.stamp();
+        let mut settled = true;
+        if let (Some(stripe), Some(table)) = (&mut *pass, &self.pass)
+            && !table.reached(hash)
+            && !entry.mark()
+        {
+            // A collection is handed over by pointer, below.
+            settled = entry.is_str();
+            if settled {
+                stripe.before_change(table.db_at_start, entry);
+            }
+        }
         let mut stored = if entry.is_str() {
             entry.replace_str(value, true);
             Stored::Over
         } else {
             let mut fresh = Entry::new_str(key, value, old);
-            fresh.set_mark(entry.mark());
+            fresh.set_mark(self.pass.is_some_and(|table| !table.reached(hash)));
             let mut collection = std::mem::replace(entry, fresh);
             collection.set_mark(false);
             Stored::Instead(collection)
@@ -203,6 +231,9 @@ impl DbStripe {
         }
         if let Stored::Instead(collection) = &mut stored {
             self.forget_fields(collection);
+            if let (Some(stripe), Some(table)) = (pass, &self.pass) {
+                stripe.before_removal(table.db_at_start, settled, collection, Fate::Dropped);
+            }
         }
         stored
     }
@@ -238,7 +269,7 @@ impl DbStripe {
         }
         for entry in &mut out[before..] {
             let hash = structures::hash::hash_bytes(entry.key());
-            self.after_removal(hash, entry, pass);
+            self.after_removal(hash, entry, pass, Fate::Dropped);
         }
         true
     }

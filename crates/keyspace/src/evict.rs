@@ -35,17 +35,19 @@ impl StripeData {
     }
 
     /// Removes a key for want of memory, if it is there (and has an expiry time, with `volatile`).
-    /// Who watches it is told.
-    pub fn evict(&mut self, db: usize, key: &[u8], volatile: bool) -> Option<Entry> {
+    /// Who watches it is told. Returns the entry and about the bytes that this frees; while a snapshot
+    /// needs the value, the entry is a stub, and the bytes are no longer counted as the data's.
+    pub fn evict(&mut self, db: usize, key: &[u8], volatile: bool) -> Option<(Entry, usize)> {
         let hash = hash_bytes(key);
         let entry = self.dbs[db].get(hash, key)?;
         if volatile && entry.stamp().is_none() {
             return None;
         }
+        let freed = freed_by(entry);
         let entry = self.dbs[db].remove(hash, key, &mut self.pass);
         self.stats.evicted += 1;
         self.touch(db, key);
-        entry
+        Some((entry?, freed))
     }
 }
 
@@ -87,7 +89,7 @@ impl DbStripe {
 }
 
 /// What freeing this value gives back, bytes, roughly: big collections are not walked.
-pub fn freed_by(entry: &Entry) -> usize {
+fn freed_by(entry: &Entry) -> usize {
     let elements = match entry.value() {
         ValueRef::Set(set) if set.len() > 64 => set.len(),
         ValueRef::Hash(hash) if hash.len() > 64 => hash.len(),

@@ -102,8 +102,8 @@ impl DbStripe {
         keys
     }
 
-    /// A big hash that a snapshot has not reached yet is left alone for a while: its old state would be
-    /// handed over whole, and nobody sees what is due anyway. True if this is one.
+    /// A big hash that a snapshot without parts has not reached yet is left alone for a while: its old
+    /// state would be handed over whole, and nobody sees what is due anyway. True if this is one.
     fn postpone(&mut self, hash: u64, key: &[u8], now: i64) -> bool {
         let Some(position) = self.pass else { return false };
         let DbStripe { table, fields, .. } = self;
@@ -206,7 +206,8 @@ impl StripeData {
     ) -> usize {
         let StripeData { dbs, pass, .. } = self;
         let stripe = &mut dbs[db];
-        if pass.is_some() && stripe.postpone(hash, &key, now) {
+        let whole = pass.as_ref().is_some_and(|pass| pass.encoder.parts.is_none());
+        if whole && stripe.postpone(hash, &key, now) {
             return 0;
         }
         let due = match stripe.get(hash, &key).map(Entry::value) {

@@ -134,9 +134,12 @@ impl<'a> Keys<'a> {
             ExpireRule::Ignore => Some(hash),
             ExpireRule::Hide => None,
             ExpireRule::Remove => {
-                let db = self.db;
+                let (db, kept) = (self.db, self.undo.is_some());
                 let (_, stripe) = self.locate(key);
-                let entry = stripe.dbs[db].remove(hash, key, &mut stripe.pass);
+                let entry = match kept {
+                    true => stripe.dbs[db].take(hash, key, &mut stripe.pass),
+                    false => stripe.dbs[db].remove(hash, key, &mut stripe.pass),
+                };
                 stripe.stats.expired += 1;
                 stripe.touch(db, key);
                 self.note(key);
@@ -445,12 +448,15 @@ impl<'a> Keys<'a> {
         self.check_kept(key);
         let hash = self.in_time(key)?;
         let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
-        dbs[self.db].remove(hash, key, pass)
+        dbs[self.db].take(hash, key, pass)
     }
 
     /// Removes a key; true if it was there. Emits no event.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        match self.take(key) {
+        self.check_kept(key);
+        let Some(hash) = self.in_time(key) else { return false };
+        let StripeData { dbs, pass, .. } = self.held.of_key(hash, key);
+        match dbs[self.db].remove(hash, key, pass) {
             Some(entry) => {
                 self.discard(entry);
                 true

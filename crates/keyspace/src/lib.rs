@@ -24,10 +24,12 @@ mod undo;
 pub use access::{MemoryPolicy, lru_clock};
 pub use changes::{Change, Changes, EventClass, KeyEvent};
 pub use db::{DbStripe, SetTtl};
-pub use evict::{Candidate, freed_by};
+pub use evict::Candidate;
 pub use fields::ExpiredFields;
 pub use keys::{ExpireRule, KeyOptions, Keys, WrongType};
-pub use snapshot::{EncodeEntry, PassProgress};
+pub use snapshot::{
+    EncodeEntry, Handed, HeldBytes, PartsEncoder, PassEncoder, PassProgress, TablePass,
+};
 pub use stripe::{
     Held, Keyspace, KeyspaceStats, Place, STRIPES_MAX, StripeBy, StripeData, StripeMask, WatchFlag,
     key_hash_slot,

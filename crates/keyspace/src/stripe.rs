@@ -6,13 +6,13 @@
 //! is taken last.
 
 use crate::db::DbStripe;
-use crate::snapshot::{EncodeEntry, PassProgress, StripePass, TablePass};
+use crate::snapshot::{EncodeEntry, Handed, PassEncoder, PassProgress, StripePass, TablePass};
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use structures::hash::hash_bytes;
 use structures::{Entry, Table};
@@ -197,7 +197,10 @@ impl StripeData {
         let fresh = DbStripe { pass: done, ..DbStripe::default() };
         let old = std::mem::replace(&mut self.dbs[db], fresh);
         match (&mut self.pass, old.pass) {
-            (Some(pass), Some(TablePass { cursor: Some(_), .. })) => {
+            (Some(pass), Some(at))
+                if at.cursor.is_some()
+                    || pass.open.iter().any(|open| open.db_at_start == at.db_at_start) =>
+            {
                 pass.detached.push(old);
                 DbStripe::default()
             }
@@ -206,83 +209,59 @@ impl StripeData {
     }
 
     /// Starts a snapshot here; the caller holds all stripes.
-    pub(crate) fn begin_pass(&mut self, encode: EncodeEntry) {
+    pub(crate) fn begin_pass(&mut self, encoder: PassEncoder, held: &Arc<AtomicU64>) {
         assert!(self.pass.is_none(), "passes from different positions do not overlap");
-        self.pass = Some(StripePass::new(encode));
+        self.pass = Some(StripePass::new(encoder, held));
         for (db_at_start, db) in self.dbs.iter_mut().enumerate() {
             let cursor = (!db.is_empty()).then_some(0);
             db.pass = Some(TablePass { db_at_start, cursor });
         }
     }
 
-    /// One step of the background pass: hands out what writers left here, then entries of about
-    /// `budget_bytes`. `out` gets (database at the start, encoded records).
+    /// One step of the background pass: hands out what writers left here, then entries, or parts of one,
+    /// of about `budget_bytes`.
     pub fn pass_step(
         &mut self,
         budget_bytes: usize,
-        out: &mut Vec<(usize, Vec<u8>)>,
+        out: &mut Vec<Handed>,
         keys: &mut u64,
     ) -> PassProgress {
-        let Some(pass) = &mut self.pass else { return PassProgress::Done };
-        out.append(&mut pass.pre_images);
-        pass.pre_image_bytes = 0;
+        let StripeData { dbs, pass: slot, .. } = self;
+        let Some(pass) = slot else { return PassProgress::Done };
+        pass.take_aside(out);
         let mut left = budget_bytes;
-        let encode = pass.encode;
-        let mut handed = 0;
-        let mut tables: Vec<&mut DbStripe> =
-            self.dbs.iter_mut().chain(pass.detached.iter_mut()).collect();
-        let mut progress = PassProgress::Done;
-        for table in &mut tables {
-            let Some(mut position) = table.pass else { continue };
-            let Some(mut cursor) = position.cursor else { continue };
-            let mut bytes = Vec::new();
-            loop {
-                // A table that shrank may show entries again that were reached: they are skipped.
-                let start = cursor.reverse_bits();
-                let before = bytes.len();
-                cursor = table.table.scan_mut(cursor, &mut |entry| {
-                    if entry.mark() {
-                        entry.set_mark(false);
-                    } else if hash_bytes(entry.key()).reverse_bits() >= start {
-                        encode(&mut bytes, entry);
-                        handed += 1;
-                    }
-                });
-                left = left.saturating_sub((bytes.len() - before).max(16));
-                if cursor == 0 || left == 0 {
-                    break;
-                }
-            }
-            position.cursor = (cursor != 0).then_some(cursor);
-            table.pass = Some(position);
-            if !bytes.is_empty() {
-                out.push((position.db_at_start, bytes));
-            }
-            if left == 0 {
-                progress = PassProgress::More;
-                break;
+        pass.write_open(dbs, &mut left, out);
+        let tables = dbs.len() + pass.detached.len();
+        for table in 0..tables {
+            while left > 0 && pass.walk_table(dbs, table, &mut left, out) {
+                pass.write_open(dbs, &mut left, out);
             }
         }
-        pass.keys += handed;
         *keys = pass.keys;
-        if progress == PassProgress::Done {
-            self.pass = None;
-            self.dbs.iter_mut().for_each(|db| db.pass = None);
+        if left == 0 || !pass.open.is_empty() {
+            return PassProgress::More;
         }
-        progress
+        let sound = pass.is_sound();
+        let emptied = pass.detached.drain(..);
+        out.extend(emptied.map(|table| Handed::Emptied(Box::new(table))));
+        *slot = None;
+        dbs.iter_mut().for_each(|db| db.pass = None);
+        if sound { PassProgress::Done } else { PassProgress::Lost }
     }
 
     /// Hands out what writers left for the snapshot here.
-    pub fn take_pre_images(&mut self, out: &mut Vec<(usize, Vec<u8>)>) {
+    pub fn take_pre_images(&mut self, out: &mut Vec<Handed>) {
         if let Some(pass) = &mut self.pass {
-            out.append(&mut pass.pre_images);
-            pass.pre_image_bytes = 0;
+            pass.take_aside(out);
         }
     }
 
-    /// Bytes that the snapshot holds here on behalf of writers.
-    pub fn pre_image_bytes(&self) -> usize {
-        self.pass.as_ref().map_or(0, |pass| pass.pre_image_bytes)
+    /// Nobody wants the snapshot any more: nothing is kept for it from now on. It has to be walked to its
+    /// end all the same.
+    pub fn abandon_pass(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            pass.unwanted = true;
+        }
     }
 
     /// Registers a waiter for a key, behind those that wait already.
@@ -360,6 +339,8 @@ pub struct Keyspace {
     notes_changes: AtomicBool,
     /// The running snapshot, or the last one, has hashes whose fields have times.
     pass_has_timed_fields: AtomicBool,
+    /// Bytes held for the snapshot alone.
+    snapshot_held: Arc<AtomicU64>,
 }
 
 /// Tries before a worker lets the operating system wait for it. A stripe is held for well below a
@@ -377,7 +358,14 @@ impl Keyspace {
             .map(|_| CachePadded::new(Mutex::new(StripeData::new(databases))))
             .collect();
         let flag = || AtomicBool::new(false);
-        Keyspace { stripes, by, databases, notes_changes: flag(), pass_has_timed_fields: flag() }
+        Keyspace {
+            stripes,
+            by,
+            databases,
+            notes_changes: flag(),
+            pass_has_timed_fields: flag(),
+            snapshot_held: Arc::default(),
+        }
     }
 
     /// From now on [`crate::Changes::modified`] names the keys that change, or does so no more. A
@@ -513,16 +501,28 @@ impl Keyspace {
         Held { guards, mask: StripeMask(mask.0 & self.all().0), space: self }
     }
 
+    /// As [`Keyspace::begin_pass_in_parts`], with an encoder for whole entries alone: big values are
+    /// encoded at one go.
+    pub fn begin_pass(&self, encode: EncodeEntry, at_start: impl FnOnce()) -> bool {
+        self.begin_pass_in_parts(PassEncoder { entry: encode, parts: None }, at_start)
+    }
+
+    /// Bytes held in memory for the running snapshot alone: old states that wait, roughly.
+    pub fn snapshot_held(&self) -> u64 {
+        self.snapshot_held.load(Ordering::Relaxed)
+    }
+
     /// Starts a snapshot under all locks; `at_start` runs while they are held (it reads the log's
     /// position). False if one is running.
-    pub fn begin_pass(&self, encode: EncodeEntry, at_start: impl FnOnce()) -> bool {
+    pub fn begin_pass_in_parts(&self, encoder: PassEncoder, at_start: impl FnOnce()) -> bool {
         let mut held = self.hold(self.all());
         if held.guards.iter().any(|stripe| stripe.pass.is_some()) {
             return false;
         }
         let timed = held.guards.iter().any(|data| data.dbs.iter().any(|db| db.timed_hashes > 0));
         self.pass_has_timed_fields.store(timed, Ordering::Relaxed);
-        held.guards.iter_mut().for_each(|stripe| stripe.begin_pass(encode));
+        let bytes = &self.snapshot_held;
+        held.guards.iter_mut().for_each(|stripe| stripe.begin_pass(encoder, bytes));
         at_start();
         true
     }

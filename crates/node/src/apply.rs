@@ -6,9 +6,60 @@
 
 use crate::client::ClientInfo;
 use crate::{Next, Node, Session, Worker};
-use resp::{Decoded, Decoder, Limits, ProtocolError, Reply};
+use replication::AppliedPart;
+use resp::{Args, Decoded, Decoder, Limits, ProtocolError, Reply};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// Writes of the master's stream that were applied and are not in the log yet, for the append-only
+/// file of this replica.
+#[derive(Default)]
+pub(crate) struct Applied {
+    bytes: Vec<u8>,
+    /// Databases before and behind, end in `bytes`.
+    parts: Vec<(u32, u32, usize)>,
+    /// A transaction in progress: the database in which it began, the one selected by now, and
+    /// where its bytes begin.
+    multi: Option<(u32, u32, usize)>,
+}
+
+impl Applied {
+    /// Takes one command that is about to be run in `db`. Transactions are kept whole.
+    fn note(&mut self, args: &Args<'_>, bytes: &[u8], db: usize) {
+        let db = db as u32;
+        if let Some((began, selected, from)) = &mut self.multi {
+            self.bytes.extend_from_slice(bytes);
+            if args.is(0, "select") {
+                let to = args.get(1).and_then(stdx::parse_i64);
+                *selected = to.and_then(|to| u32::try_from(to).ok()).unwrap_or(*selected);
+            } else if args.is(0, "exec") {
+                self.parts.push((*began, *selected, self.bytes.len()));
+                self.multi = None;
+            } else if args.is(0, "discard") {
+                self.bytes.truncate(*from);
+                self.multi = None;
+            }
+        } else if args.is(0, "multi") {
+            self.multi = Some((db, db, self.bytes.len()));
+            self.bytes.extend_from_slice(bytes);
+        } else if is_written(args) {
+            self.bytes.extend_from_slice(bytes);
+            self.parts.push((db, db, self.bytes.len()));
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.parts.clear();
+        self.multi = None;
+    }
+}
+
+/// What is no write, and so not for the file.
+fn is_written(args: &Args<'_>) -> bool {
+    !["ping", "select", "replconf", "publish", "spublish"].iter().any(|name| args.is(0, name))
+}
 
 /// The master's link as a session.
 pub struct StreamApplier {
@@ -65,6 +116,7 @@ impl StreamApplier {
     /// Ends the link: a transaction that has not ended is dropped, with its bytes.
     pub fn close(self, node: &Node, worker: &mut Worker) {
         worker.verbatim.clear();
+        worker.applied.clear();
         node.clients.remove(self.session.id());
     }
 
@@ -99,10 +151,14 @@ impl StreamApplier {
                     if args.is(0, "replconf") && args.is(1, "getack") {
                         self.ack_wanted = true;
                     } else {
+                        if node.log.wants_file() {
+                            worker.applied.note(&args, bytes, self.session.db);
+                        }
                         let next = node.handle(worker, &mut self.session, &args, &mut self.reply);
                         if next == Next::Close {
                             // This node was promoted: what is left of the stream counts no more.
                             worker.verbatim.clear();
+                            worker.applied.clear();
                             self.buffer.clear();
                             self.start = 0;
                             return Ok(());
@@ -116,6 +172,51 @@ impl StreamApplier {
                 node.append_verbatim(worker, self.session.db);
             }
         }
+    }
+}
+
+/// Runs the commands of an append-only file, as a session that nobody judges.
+pub struct FileApplier {
+    session: Session,
+    reply: Reply,
+}
+
+impl FileApplier {
+    /// A fresh one, at the beginning of a part.
+    pub fn new(node: &Node, worker: usize) -> FileApplier {
+        let info = Arc::new(ClientInfo::new(
+            node.clients.next_id(),
+            worker,
+            String::new(),
+            String::new(),
+            -1,
+            false,
+            0,
+        ));
+        info.master.store(true, Relaxed);
+        let mut session = Session::new(info, &node.access);
+        session.authenticated = true;
+        FileApplier { session, reply: Reply::default() }
+    }
+
+    /// True inside a transaction that has not ended.
+    pub fn in_multi(&self) -> bool {
+        self.session.multi.is_some()
+    }
+
+    /// Runs one command. False if there is no such command.
+    pub fn run(&mut self, node: &Node, worker: &mut Worker, args: &Args<'_>) -> bool {
+        if node.find_command(args).is_none() {
+            return false;
+        }
+        // No master's link comes in between.
+        worker.tenure = node.log.tenure();
+        node.handle(worker, &mut self.session, args, &mut self.reply);
+        self.reply.rewind(Reply::default().mark());
+        // What waits for elements gets none while a file is loaded.
+        worker.ready.clear();
+        self.session.waiting = None;
+        true
     }
 }
 
@@ -141,7 +242,20 @@ impl Node {
         if worker.verbatim.is_empty() {
             return;
         }
-        self.log.append_applied(&worker.verbatim, selected_db as u32, worker.tenure);
+        let mut start = 0;
+        let applied: SmallVec<[AppliedPart<'_>; 4]> = worker
+            .applied
+            .parts
+            .iter()
+            .map(|&(db, db_after, end)| {
+                let commands = &worker.applied.bytes[start..end];
+                start = end;
+                AppliedPart { db, db_after, commands }
+            })
+            .collect();
+        self.log.append_applied(&worker.verbatim, selected_db as u32, worker.tenure, &applied);
+        drop(applied);
+        worker.applied.clear();
         worker.verbatim.clear();
         worker.log_grew = true;
     }

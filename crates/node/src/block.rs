@@ -1,15 +1,17 @@
-//! Connections that wait: for elements of a key, or for replicas.
+//! Connections that wait: for elements of a key, or for durability.
 //!
 //! A waiting connection is one object with a claim. Whoever wins the claim answers it: the push
 //! that serves it, its time-out, CLIENT UNBLOCK, its own end, or a change of role.
 
 use crate::access::UserCell;
+use crate::gate::{Durability, Progress};
 use crate::lock;
 use crate::registry::CommandRef;
 use crate::worker::Worker;
 use crate::{Message, Node};
 use commands::{Block, Group};
 use keyspace::{Keys, StripeMask};
+use replication::Position;
 use resp::{OwnedArgs, Protocol, Reply};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -31,11 +33,8 @@ pub enum WaitFor {
         /// Stripes of all its keys.
         mask: StripeMask,
     },
-    /// So many acknowledgements (WAIT).
-    Replicas {
-        /// Position to be acknowledged.
-        position: u64,
-    },
+    /// Durability (WAIT, WAITAOF).
+    Durable(Durability),
     /// The end of the process (SHUTDOWN); answered only if that does not come.
     Shutdown,
 }
@@ -105,6 +104,11 @@ impl Blocking {
     pub fn timed(&self) -> usize {
         let timed = |blocked: &&Arc<Blocked>| matches!(&blocked.what, WaitFor::Keys { block, .. } if block.until.is_some());
         lock(&self.by_ticket).values().filter(timed).count()
+    }
+
+    /// A ticket for something that is not in this list.
+    pub fn new_ticket(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn add(&self, blocked: Arc<Blocked>) {
@@ -182,13 +186,12 @@ impl Node {
         ticket
     }
 
-    /// Makes a connection wait for acknowledgements.
-    pub fn block_on_replicas(
+    /// Makes a connection wait until its writes are durable.
+    pub fn block_on_durability(
         &self,
         worker: &mut Worker,
         client: &crate::Session,
-        position: u64,
-        replicas: usize,
+        wants: Durability,
         until: Option<UnixMs>,
     ) -> u64 {
         let ticket = self.blocking.next.fetch_add(1, Ordering::Relaxed) + 1;
@@ -202,10 +205,10 @@ impl Node {
             db: client.db,
             protocol: client.protocol,
             user: user_of(client),
-            what: WaitFor::Replicas { position },
+            what: WaitFor::Durable(wants),
             claimed: AtomicBool::new(false),
         }));
-        self.gate.add(crate::gate::GateWaiter { ticket, position, replicas });
+        self.gate.add(crate::gate::GateWaiter { ticket, wants });
         ticket
     }
 
@@ -223,6 +226,17 @@ impl Node {
             claimed: AtomicBool::new(false),
         }));
         ticket
+    }
+
+    /// How durable it is by now.
+    pub fn progress_of(&self, wants: &Durability) -> Progress {
+        let offset = wants.position.stream_offset();
+        if wants.on_disk.is_none() {
+            return Progress { replicas: self.repl.acked_count(offset), local: false };
+        }
+        let replicas = self.repl.watermarks().map_or(0, |marks| marks.count_fsynced(offset));
+        let synced = self.log.synced_position() >= wants.position.file_position();
+        Progress { replicas, local: synced && self.aof.state() == crate::AofState::On }
     }
 
     /// Answers the connections whose time is up; call it on the worker that owns them.
@@ -283,10 +297,10 @@ impl Node {
                     _ => {}
                 }
             }
-            WaitFor::Replicas { position } => {
+            WaitFor::Durable(wants) => {
                 self.gate.remove(blocked.ticket);
                 if how == EndWait::Timeout {
-                    reply.count(self.repl.acked_count(*position));
+                    durability_reply(&mut reply, wants, self.progress_of(wants));
                 }
             }
             WaitFor::Shutdown if how == EndWait::Timeout => reply.error(SHUTDOWN_FAILED),
@@ -300,7 +314,7 @@ impl Node {
         }
         self.blocking.remove(blocked.ticket);
         if how != EndWait::Gone {
-            self.answer(blocked, reply.into_bytes(), 0);
+            self.answer(blocked, reply.into_bytes(), Position::START);
         }
         true
     }
@@ -315,7 +329,7 @@ impl Node {
         }
     }
 
-    fn answer(&self, blocked: &Blocked, bytes: Vec<u8>, position: u64) {
+    fn answer(&self, blocked: &Blocked, bytes: Vec<u8>, position: Position) {
         if let Some(mailbox) = self.mailboxes.get(blocked.worker) {
             mailbox.send(Message::Unblock {
                 client: blocked.client,
@@ -326,15 +340,15 @@ impl Node {
         }
     }
 
-    /// Answers the WAITs that have enough acknowledgements.
+    /// Answers those who have waited enough for durability.
     pub fn open_gate(&self) {
-        for (waiter, count) in self.gate.open(|position| self.repl.acked_count(position)) {
+        for (waiter, progress) in self.gate.open(|wants| self.progress_of(wants)) {
             let Some(blocked) = self.blocking.get(waiter.ticket) else { continue };
             if blocked.claim() {
                 let mut reply = Reply::new(blocked.protocol);
-                reply.count(count);
+                durability_reply(&mut reply, &waiter.wants, progress);
                 self.blocking.remove(blocked.ticket);
-                self.answer(&blocked, reply.into_bytes(), 0);
+                self.answer(&blocked, reply.into_bytes(), Position::START);
             }
         }
     }
@@ -348,7 +362,7 @@ impl Node {
                 let mut reply = Reply::new(blocked.protocol);
                 reply.error(ROLE_CHANGED);
                 self.blocking.remove(blocked.ticket);
-                self.answer(&blocked, reply.into_bytes(), 0);
+                self.answer(&blocked, reply.into_bytes(), Position::START);
             }
         }
     }
@@ -375,7 +389,7 @@ impl Node {
             reply.error_bytes(error.bytes());
             self.stats.count_error(error.text());
             self.blocking.remove(blocked.ticket);
-            self.answer(&blocked, reply.into_bytes(), 0);
+            self.answer(&blocked, reply.into_bytes(), Position::START);
         }
     }
 
@@ -444,12 +458,21 @@ impl Node {
                     keys.held().stripe(at).stop_waiting(db, name, ticket);
                 }
                 self.blocking.remove(ticket);
-                let position = self.append_record(worker).unwrap_or(0);
+                let position = self.append_record(worker).unwrap_or(Position::START);
                 self.answer(&blocked, reply.into_bytes(), position);
             }
         }
         keys.db = own_db;
     }
+}
+
+/// The answer of WAIT, or of WAITAOF.
+pub(crate) fn durability_reply(reply: &mut Reply, wants: &Durability, progress: Progress) {
+    if wants.on_disk.is_some() {
+        reply.array(2);
+        reply.integer(i64::from(progress.local));
+    }
+    reply.count(progress.replicas);
 }
 
 fn user_of(client: &crate::Session) -> Option<Arc<UserCell>> {

@@ -50,6 +50,8 @@ pub struct ClientNames {
     pub lib_ver: String,
     /// ACL user.
     pub user: Vec<u8>,
+    /// The view that it last asked for with a master's name (`mymaster@outside`).
+    pub named_view: Option<String>,
 }
 
 /// The shared part of a connection.
@@ -111,6 +113,10 @@ pub struct ClientInfo {
     pub monitor: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
+    /// CLIENT MAINT_NOTIFICATIONS, and that without an address.
+    pub maint: AtomicBool,
+    /// See `maint`.
+    pub maint_no_endpoint: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
     /// How it tracks keys, the bits of [`Track`].
@@ -123,6 +129,8 @@ pub struct ClientInfo {
     pub replica: AtomicBool,
     /// Our master's link.
     pub master: AtomicBool,
+    /// A sentinel speaks through it: it has asked for an opinion, or listens to hellos.
+    pub sentinel: AtomicBool,
     /// To be closed.
     pub killed: AtomicBool,
 }
@@ -167,12 +175,15 @@ impl ClientInfo {
             watching: AtomicBool::new(false),
             monitor: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
+            maint: AtomicBool::new(false),
+            maint_no_endpoint: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             tracking: AtomicU32::new(0),
             redirect: AtomicU64::new(0),
             unix,
             replica: AtomicBool::new(false),
             master: AtomicBool::new(false),
+            sentinel: AtomicBool::new(false),
             killed: AtomicBool::new(false),
         }
     }

@@ -9,7 +9,7 @@
 
 use crate::{Node, Worker, lock};
 use config::{Config, MaxmemoryPolicy};
-use keyspace::{Candidate, EventClass, StripeMask, freed_by};
+use keyspace::{Candidate, EventClass, StripeMask};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -124,11 +124,13 @@ impl Node {
         self.make_room(config, self.host.now().unix());
     }
 
-    /// Bytes in use above `maxmemory`.
+    /// Bytes in use above `maxmemory`. What is held for replicas beyond the backlog, and for a running
+    /// snapshot, does not count: evicting keys would not give it back, but make it more.
     fn excess(&self, max: u64) -> u64 {
         let stats = self.log.stats();
         let beyond_backlog = stats.memory_bytes.saturating_sub(stats.size);
-        self.host.used_memory().saturating_sub(beyond_backlog).saturating_sub(max)
+        let not_data = beyond_backlog.saturating_add(self.keyspace.snapshot_held());
+        self.host.used_memory().saturating_sub(not_data).saturating_sub(max)
     }
 
     /// (True if a command that needs memory may run; true if there is more to be evicted.)
@@ -202,17 +204,17 @@ impl Node {
             return 0;
         }
         let volatile = is_volatile(config.maxmemory_policy);
-        let Some(entry) = held.stripe(stripe).evict(victim.db, &victim.key, volatile) else {
+        let Some((entry, freed)) = held.stripe(stripe).evict(victim.db, &victim.key, volatile)
+        else {
             return 0;
         };
         let lazy = config.lazyfree_lazy_eviction;
         self.log_removal(victim.db, &victim.key, lazy, EventClass::EVICTED, "evicted");
         drop(held);
-        let freed = freed_by(&entry) as u64;
         if lazy && freed > 4096 {
             self.host.free(vec![entry], Vec::new());
         }
-        freed
+        freed as u64
     }
 }
 

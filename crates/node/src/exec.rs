@@ -17,6 +17,7 @@ use crate::{After, Node, NodeCtx, Session, Worker};
 use acl::Context;
 use commands::{CommandError, Ctx, Effect, Flags, keys_of};
 use keyspace::{ExpireRule, KeyOptions, Keys, Place, StripeMask};
+use replication::Targets;
 use resp::{Args, Reply};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -37,12 +38,9 @@ pub enum Next {
 }
 
 /// Commands that are run, not queued, inside MULTI.
-fn runs_inside_multi(name: &str) -> bool {
+pub(crate) fn runs_inside_multi(name: &str) -> bool {
     matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
-
-/// Bytes that a queued command takes beside its arguments, about.
-const QUEUED_BYTES: usize = 64;
 
 impl Node {
     /// Runs one request of a connection and writes its reply.
@@ -178,8 +176,7 @@ impl Node {
         if let Some(multi) = &mut session.multi
             && !runs_inside_multi(command.spec.name)
         {
-            multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>() + QUEUED_BYTES;
-            multi.queue.push((command, args.to_owned_args()));
+            multi.push(command, args);
             session.publish_state();
             reply.simple("QUEUED");
             return Next::Continue;
@@ -347,6 +344,7 @@ impl Node {
             return self.start_again(worker, session, command, place, args, reply, serve);
         }
         let mark = reply.mark();
+        let gate_before = worker.gate_position;
         let outcome = self.run_one(
             worker,
             session,
@@ -388,6 +386,9 @@ impl Node {
         if !worker.ready.is_empty() {
             self.serve_blocked(worker, &mut keys, from_master);
         }
+        if worker.gates_reads {
+            self.note_gate(worker, &mut keys, gate_before, command.spec.flags);
+        }
         drop(keys);
         self.do_later();
         self.account(worker, session, command, args, start_us, failed);
@@ -418,6 +419,7 @@ impl Node {
                 env.now = worker.now.unix();
                 env.from_master = from_master;
                 env.may_block = !in_exec && !from_master;
+                env.recorded = self.records(from_master);
                 env.reads_every_key = from_master
                     || session.user.is_free()
                     || !matches!(command.spec.name, "sort" | "sort_ro")
@@ -445,8 +447,13 @@ impl Node {
                 match after {
                     Ok(After::Done) => (Ok(Effect::None), Outcome::Done),
                     Ok(After::Propagate) => {
-                        if self.records(from_master) && !worker.record_off {
-                            worker.record.push_args(None, args);
+                        if self.records(from_master) && worker.targets != Targets::NONE {
+                            // Messages are for replicas alone.
+                            let targets = match command.spec.group {
+                                commands::Group::Pubsub => Targets::REPLICAS,
+                                _ => worker.targets,
+                            };
+                            worker.record.push_args(None, targets, args);
                         }
                         (Ok(Effect::None), Outcome::Done)
                     }
@@ -510,7 +517,7 @@ impl Node {
         }
         keys.changes.dirty = 0;
         bump(&worker.stats.dirty, dirty + keys.changes.implied.len() as u64);
-        if self.records(from_master) && !worker.record_off {
+        if self.records(from_master) && worker.targets != Targets::NONE {
             self.collect(worker, keys.db, args, dirty, &keys.changes.implied, effect);
         }
         if keys.changes.is_quiet() {
@@ -559,6 +566,7 @@ impl Node {
         env.now = worker.now.unix();
         env.from_master = false;
         env.may_block = true;
+        env.recorded = true;
         let result = {
             let mut ctx = Ctx { keys: &mut *keys, reply: &mut *reply, rng: &mut worker.rng, env };
             run(&mut ctx, &args)
@@ -595,6 +603,33 @@ impl Node {
         let context = Context::Toplevel;
         let text = self.note_denied(now, &client, user, context, denied, command, args);
         Some(CommandError::quoting(&[b"NOPERM ", &text]))
+    }
+
+    /// Under `appendfsync always` a reply waits for what it shows: a stripe remembers its last
+    /// write, and whoever reads in it depends on that.
+    #[cold]
+    pub(super) fn note_gate(
+        &self,
+        worker: &mut Worker,
+        keys: &mut Keys<'_>,
+        before: u64,
+        flags: Flags,
+    ) {
+        let wrote = worker.gate_position > before;
+        let mask = keys.held().mask();
+        let mut seen = 0;
+        for stripe in (0..self.keyspace.stripes()).filter(|stripe| mask.has(*stripe)) {
+            let data = keys.held().stripe(stripe);
+            if wrote {
+                data.last_write = worker.gate_position;
+            }
+            seen = seen.max(data.last_write);
+        }
+        if mask == StripeMask::default() && flags.contains(Flags::WALKS.union(Flags::READONLY)) {
+            // It has been in all of them.
+            seen = self.log.file_position();
+        }
+        worker.read_position = worker.read_position.max(seen);
     }
 
     /// Puts what the command did on the log, under its locks.

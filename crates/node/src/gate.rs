@@ -1,22 +1,50 @@
 //! Replies that wait until the log is durable enough.
 //!
 //! One place for all policies: a waiter names the log position that its reply depends on and what
-//! must have happened to it. WAIT is the first policy; local fsync and quorum writes join here.
+//! must have happened to it. WAIT and WAITAOF are such policies. Replies that wait for the disk
+//! under `appendfsync always` are too many to be looked at one by one; they wait with their
+//! connections, see [`crate::Aof`].
 
 use crate::lock;
+use replication::Position;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A reply that waits for replicas.
+/// A reply that waits.
 #[derive(Clone, Debug)]
 pub struct GateWaiter {
     /// Ticket of the blocked connection.
     pub ticket: u64,
-    /// Position that must have been acknowledged.
-    pub position: u64,
-    /// By so many replicas.
+    /// What it waits for.
+    pub wants: Durability,
+}
+
+/// What must have happened to a position.
+#[derive(Clone, Copy, Debug)]
+pub struct Durability {
+    /// The position.
+    pub position: Position,
+    /// So many replicas have acknowledged it.
     pub replicas: usize,
+    /// On disk: here too if it is true, and on those replicas (WAITAOF). `None`: in memory (WAIT).
+    pub on_disk: Option<bool>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Replicas that have acknowledged, in the sense of the wait.
+    pub replicas: usize,
+    /// It is on the disk of this node.
+    pub local: bool,
+}
+
+impl Durability {
+    /// Whether that is enough.
+    pub fn is_met(&self, progress: Progress) -> bool {
+        progress.replicas >= self.replicas && (progress.local || self.on_disk != Some(true))
+    }
 }
 
 /// Everything that waits.
@@ -42,17 +70,17 @@ impl Gate {
         found
     }
 
-    /// Takes out those for which `acked(position)` replicas are enough; returns them with that number.
-    pub fn open(&self, acked: impl Fn(u64) -> usize) -> Vec<(GateWaiter, usize)> {
+    /// Takes out those who have waited enough; returns them with how far things have come.
+    pub fn open(&self, progress: impl Fn(&Durability) -> Progress) -> Vec<(GateWaiter, Progress)> {
         if self.is_empty() {
             return Vec::new();
         }
         let mut waiters = lock(&self.waiters);
         let mut done = Vec::new();
         waiters.retain(|_, waiter| {
-            let count = acked(waiter.position);
-            if count >= waiter.replicas {
-                done.push((waiter.clone(), count));
+            let now = progress(&waiter.wants);
+            if waiter.wants.is_met(now) {
+                done.push((waiter.clone(), now));
                 return false;
             }
             true

@@ -60,6 +60,14 @@ pub trait Host: Send + Sync {
     fn save(&self) -> Result<(), String>;
     /// Starts a snapshot in the background. An error says why not (`ERR …`).
     fn bgsave(&self, schedule: bool) -> Result<&'static str, String>;
+    /// Starts a rewrite of the append-only file. An error says why not (`ERR …`).
+    /// `in_exec`: it may only be scheduled.
+    fn bgrewriteaof(&self, in_exec: bool) -> Result<&'static str, String>;
+    /// Brings the append-only file to disk, empties the data set and loads it again (DEBUG
+    /// LOADAOF). Called without locks.
+    fn load_aof(&self) -> Result<(), String>;
+    /// The thread of the append-only file is to go on. Called under locks.
+    fn wake_file(&self) {}
     /// Empties the data set and loads the file again (DEBUG RELOAD). Called without locks.
     fn reload(&self, save: bool, flush: bool) -> Result<(), String>;
     /// This node has become a replica, or a master. Called under all stripe locks.
@@ -93,6 +101,10 @@ pub trait Host: Send + Sync {
     fn set_active_workers(&self, _workers: usize) {}
     /// Writes a log line: level 0 debug, 1 verbose, 2 notice, 3 warning.
     fn log(&self, level: u8, line: &str);
+    /// The addresses of the machine's default gateways, as they are now.
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        Vec::new()
+    }
     /// Resident memory is given back to the system (MEMORY PURGE).
     fn purge_memory(&self);
     /// What the allocator says of itself (MEMORY MALLOC-STATS).

@@ -7,6 +7,7 @@
 //! reached only through [`Mailbox`]es. See `ARCHITECTURE.md` for the way of a write.
 
 mod access;
+mod aof;
 mod apply;
 mod block;
 mod client;
@@ -37,16 +38,18 @@ mod testkit;
 #[cfg(test)]
 mod tests;
 mod tracking;
+mod views;
 mod worker;
 
 pub use access::{Access, UserCell, check_user_lines, check_users};
-pub use apply::StreamApplier;
+pub use aof::{Aof, AofState, OnFile};
+pub use apply::{FileApplier, StreamApplier};
 pub use block::{Blocked, Blocking};
 pub use client::{ClientInfo, ClientKind, ClientNames, Clients};
 pub use client_memory::size_class;
 pub use exec::Next;
-pub use failover::Failover;
-pub use gate::Gate;
+pub use failover::{Failover, is_sentinel};
+pub use gate::{Durability, Gate, Progress};
 pub use host::{Host, ProcessFacts, ShutdownHow};
 pub use mailbox::{Mailbox, Message};
 pub use node::{Node, NodeOptions, Persistence, Role};

@@ -3,6 +3,7 @@
 //! A message names the connection; the worker that owns it acts when its loop comes round. Messages
 //! of one sender to one connection stay in order.
 
+use replication::Position;
 use resp::OwnedArgs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +34,7 @@ pub enum Message {
         /// Its reply.
         bytes: Vec<u8>,
         /// Log position of what it was served with.
-        position: u64,
+        position: Position,
     },
     /// Close the connection; after what is queued for it has gone out if `flush`.
     Close {
@@ -42,8 +43,19 @@ pub enum Message {
         /// Send what is queued first.
         flush: bool,
     },
+    /// Replies that wait for the append-only file may be able to leave.
+    OpenGate,
     /// Commands that were held back may run again (end of CLIENT PAUSE).
     Resume,
+    /// This node has handed its role over: commands that are held back go to the new master.
+    ForwardHeld {
+        /// Their clients are to go when they have their replies.
+        leaving: bool,
+    },
+    /// All clients are to go with their next reply, those that only listen or block at once.
+    ClientsLeave,
+    /// All that are still here are to go.
+    CutClients,
     /// The connection's user may have lost channels: end it if it listens to one of those.
     CheckChannels {
         /// The connection.

@@ -65,6 +65,12 @@ pub struct Persistence {
     pub pass_keys: AtomicU64,
     /// Keys that it had to hand out at its start.
     pub pass_total: AtomicU64,
+    /// Bytes that it has written.
+    pub pass_bytes: AtomicU64,
+    /// Bytes of old states that it has put into a file, for want of memory.
+    pub pass_spilled: AtomicU64,
+    /// When it began, microseconds of the monotonic clock.
+    pub pass_started_us: AtomicU64,
     /// Most bytes held for a snapshot on behalf of writers.
     pub last_cow_bytes: AtomicU64,
     /// Loading: total and loaded bytes, start in Unix seconds.
@@ -124,6 +130,8 @@ pub struct Node {
     pub role: Role,
     /// Files and loading.
     pub persistence: Persistence,
+    /// The append-only file.
+    pub aof: crate::Aof,
     /// Blocked connections.
     pub blocking: Blocking,
     /// Replies that wait for durability.
@@ -203,6 +211,9 @@ impl Node {
                 saves: AtomicU64::new(0),
                 pass_keys: AtomicU64::new(0),
                 pass_total: AtomicU64::new(0),
+                pass_bytes: AtomicU64::new(0),
+                pass_spilled: AtomicU64::new(0),
+                pass_started_us: AtomicU64::new(0),
                 last_cow_bytes: AtomicU64::new(0),
                 load_total: AtomicU64::new(0),
                 load_done: AtomicU64::new(0),
@@ -210,6 +221,7 @@ impl Node {
                 load_keys: AtomicU64::new(0),
                 load_expired: AtomicU64::new(0),
             },
+            aof: crate::Aof::default(),
             blocking: Blocking::default(),
             gate: Gate::default(),
             scripts: crate::Scripts::default(),
@@ -328,6 +340,7 @@ fn derive_settings(config: Config, quicklist_packed_threshold: usize) -> Setting
         bulk_max: config.proto_max_bulk_len,
         may_block: true,
         from_master: false,
+        recorded: true,
         lazy_user_del: config.lazyfree_lazy_user_del,
         lazy_expire: config.lazyfree_lazy_expire,
         compress: config.rdbcompression,

@@ -6,39 +6,48 @@
 use crate::{Node, Worker};
 use commands::Effect;
 use keyspace::{Change, EventClass, ExpiredFields, KeyEvent};
-use replication::{AppendRecord, Part};
+use replication::{AppendRecord, Part, Position, Targets};
 use resp::{Args, encode_command, push_array_len, push_bulk};
 use smallvec::SmallVec;
+
+struct RecordPart {
+    db: Option<u32>,
+    /// End in `bytes`.
+    end: usize,
+    /// Commands.
+    count: u32,
+    targets: Targets,
+}
 
 /// Effects collected for one record.
 #[derive(Default)]
 pub struct Record {
     bytes: Vec<u8>,
-    /// (database or none, end in `bytes`, commands).
-    parts: Vec<(Option<u32>, usize, u32)>,
+    parts: Vec<RecordPart>,
 }
 
 impl Record {
-    fn push(&mut self, db: Option<u32>, encode: impl FnOnce(&mut Vec<u8>)) {
+    fn push(&mut self, db: Option<u32>, targets: Targets, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.bytes);
+        let end = self.bytes.len();
         match self.parts.last_mut() {
-            Some((last, end, count)) if *last == db => {
-                *end = self.bytes.len();
-                *count += 1;
+            Some(last) if last.db == db && last.targets == targets => {
+                last.end = end;
+                last.count += 1;
             }
-            _ => self.parts.push((db, self.bytes.len(), 1)),
+            _ => self.parts.push(RecordPart { db, end, count: 1, targets }),
         }
     }
 
     /// Adds a removal by the server itself.
     pub fn push_removal(&mut self, db: usize, key: &[u8], lazy: bool) {
         let name: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
-        self.push(Some(db as u32), |bytes| encode_command(bytes, &[name, key]));
+        self.push(Some(db as u32), Targets::ALL, |bytes| encode_command(bytes, &[name, key]));
     }
 
     /// Adds a removal of fields of a hash by the server itself.
     pub fn push_fields_removal(&mut self, db: usize, key: &[u8], fields: &[Vec<u8>]) {
-        self.push(Some(db as u32), |bytes| {
+        self.push(Some(db as u32), Targets::ALL, |bytes| {
             push_array_len(bytes, fields.len() + 2);
             push_bulk(bytes, b"HDEL");
             push_bulk(bytes, key);
@@ -47,8 +56,8 @@ impl Record {
     }
 
     /// Adds a command as the client sent it.
-    pub fn push_args(&mut self, db: Option<usize>, args: &Args<'_>) {
-        self.push(db.map(|db| db as u32), |bytes| {
+    pub fn push_args(&mut self, db: Option<usize>, targets: Targets, args: &Args<'_>) {
+        self.push(db.map(|db| db as u32), targets, |bytes| {
             push_array_len(bytes, args.len());
             args.iter().for_each(|arg| push_bulk(bytes, arg));
         });
@@ -71,8 +80,8 @@ impl Node {
     #[inline]
     pub(crate) fn records(&self, from_master: bool) -> bool {
         // Effects of the master's commands are in its stream, which is kept verbatim; a writable
-        // replica's own writes go to nobody.
-        self.log.wants_records() && !from_master && !self.is_replica()
+        // replica's own writes go to nobody but its file.
+        self.log.wants_records() && !from_master && (!self.is_replica() || self.log.wants_file())
     }
 
     /// Adds what one command did to the worker's record.
@@ -97,10 +106,10 @@ impl Node {
         match effect {
             Effect::None | Effect::Block(_) => {}
             Effect::Verbatim if dirty == 0 => {}
-            Effect::Verbatim => worker.record.push_args(Some(db), args),
+            Effect::Verbatim => worker.record.push_args(Some(db), worker.targets, args),
             Effect::Replace(commands) => {
                 for command in commands {
-                    worker.record.push_args(Some(db), &command.as_args());
+                    worker.record.push_args(Some(db), worker.targets, &command.as_args());
                 }
             }
         }
@@ -180,7 +189,7 @@ impl Node {
     }
 
     /// Appends the worker's record; returns the position after it, `None` if there was nothing.
-    pub(crate) fn append_record(&self, worker: &mut Worker) -> Option<u64> {
+    pub(crate) fn append_record(&self, worker: &mut Worker) -> Option<Position> {
         if worker.record.is_empty() {
             return None;
         }
@@ -189,13 +198,14 @@ impl Node {
         let parts: SmallVec<[Part<'_>; 4]> = record
             .parts
             .iter()
-            .map(|&(db, end, count)| {
-                let commands = &record.bytes[start..end];
-                start = end;
-                Part { db, ..Part::new(0, commands, count) }
+            .map(|part| {
+                let commands = &record.bytes[start..part.end];
+                start = part.end;
+                let &RecordPart { db, count, targets, .. } = part;
+                Part { db, targets, ..Part::new(0, commands, count) }
             })
             .collect();
-        let position = self.log.append(&AppendRecord::new(&parts)).stream_offset();
+        let position = self.log.append(&AppendRecord::new(&parts));
         drop(parts);
         record.parts.clear();
         record.bytes.clear();
@@ -203,6 +213,7 @@ impl Node {
             record.bytes = Vec::new();
         }
         worker.log_grew = true;
+        worker.gate_position = worker.gate_position.max(position.file_position());
         Some(position)
     }
 }

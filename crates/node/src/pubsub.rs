@@ -199,6 +199,37 @@ impl PubSub {
         receivers
     }
 
+    /// Sends a message to all listeners of a channel, to each as `message` says it for them. From
+    /// here nobody publishes that listens.
+    pub fn publish_each<'m>(
+        &self,
+        mailboxes: &[Mailbox],
+        channel: &[u8],
+        message: &dyn Fn(&ClientInfo) -> &'m [u8],
+    ) {
+        let tables = lock(&self.tables);
+        let mut deliveries: BTreeMap<u64, (usize, Reply)> = BTreeMap::new();
+        let mut deliver = |client: &ClientInfo, pattern: Option<&[u8]>| {
+            let (_, reply) = deliveries
+                .entry(client.id)
+                .or_insert_with(|| (client.worker(), Reply::new(client.protocol())));
+            Event { shard: false, channel, message: message(client) }.encode(pattern, reply);
+        };
+        tables.channels.get(channel).into_iter().flat_map(Listeners::values).for_each(|client| {
+            deliver(client, None);
+        });
+        for (pattern, listeners) in &tables.patterns {
+            if stdx::glob_match(pattern, channel, false) {
+                listeners.values().for_each(|client| deliver(client, Some(pattern)));
+            }
+        }
+        for (client, (worker, reply)) in deliveries {
+            if let Some(mailbox) = mailboxes.get(worker) {
+                mailbox.send(Message::Push { client, bytes: reply.into_bytes() });
+            }
+        }
+    }
+
     /// Channels of a kind with listeners that match `pattern`.
     pub fn channels(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Vec<u8>> {
         let mut tables = lock(&self.tables);

@@ -19,7 +19,7 @@ pub trait SentinelMode: Send + Sync {
 
     /// INFO: of the process's own `sections` (lower-case name, text) and of the sentinel's those
     /// that `names` ask for; all when there are no names.
-    fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String;
+    fn info(&self, client: &ClientInfo, names: &[&[u8]], sections: &[(&str, String)]) -> String;
 }
 
 impl Node {

@@ -133,6 +133,7 @@ impl Repl {
 pub fn master_options(config: &config::Config) -> MasterOptions {
     let limit = config.client_output_buffer_limit.replica;
     MasterOptions {
+        views: config.announce_view.addresses(),
         diskless_sync: config.repl_diskless_sync,
         diskless_sync_delay_ms: u64::from(config.repl_diskless_sync_delay) * 1000,
         diskless_sync_max_replicas: config.repl_diskless_sync_max_replicas as usize,
@@ -161,6 +162,7 @@ pub fn replica_options(config: &config::Config) -> ReplicaOptions {
             config.port
         },
         announce_ip: text(&config.replica_announce_ip),
+        views: (!config.announce_view.is_empty()).then(|| config.announce_view.addresses()),
         masteruser: text(&config.masteruser),
         masterauth: config.masterauth.non_empty().map(<[u8]>::to_vec),
         timeout_ms: u64::from(config.repl_timeout) * 1000,
@@ -264,6 +266,7 @@ impl Node {
     /// Tells the owners of streaming replicas that the log has grown, the caller's own excepted.
     /// True if the caller has some itself.
     pub fn wake_streams(&self, own: usize) -> bool {
+        self.wake_file();
         let streaming = self.repl.streaming();
         for worker in 0..self.mailboxes.len().min(64) {
             if worker != own && streaming >> worker & 1 == 1 {

@@ -5,6 +5,7 @@ use crate::client::ClientInfo;
 use crate::pubsub::Topic;
 use crate::registry::CommandRef;
 use keyspace::WatchFlag;
+use replication::Position;
 use resp::{OwnedArgs, Protocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,6 +24,17 @@ pub struct Multi {
     pub bytes: usize,
     /// A command was refused: EXEC will refuse the transaction.
     pub aborted: bool,
+}
+
+/// Bytes that a queued command takes beside its arguments, about.
+const QUEUED_BYTES: usize = 64;
+
+impl Multi {
+    /// Queues a command.
+    pub(crate) fn push(&mut self, command: CommandRef, args: &resp::Args<'_>) {
+        self.bytes += args.iter().map(<[u8]>::len).sum::<usize>() + QUEUED_BYTES;
+        self.queue.push((command, args.to_owned_args()));
+    }
 }
 
 /// Keys watched, and the flag that a change of them sets.
@@ -86,7 +98,7 @@ pub struct Session {
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// Log position of the connection's last write, for WAIT.
-    pub last_write: u64,
+    pub last_write: Position,
     /// Set while a blocking command waits.
     pub waiting: Option<Waiting>,
     /// Bytes that precede the reply of the command that runs (messages to itself).
@@ -108,12 +120,21 @@ pub struct Session {
 impl Session {
     /// A fresh connection of the user `default`.
     pub fn new(info: Arc<ClientInfo>, access: &Access) -> Session {
+        Session::of_user(info, access.default_user(), access.is_open())
+    }
+
+    /// A fresh session of the same connection and user.
+    pub fn stand_in(&self) -> Session {
+        Session::of_user(Arc::clone(&self.info), Arc::clone(&self.user), self.authenticated)
+    }
+
+    fn of_user(info: Arc<ClientInfo>, user: Arc<UserCell>, authenticated: bool) -> Session {
         Session {
             info,
             db: 0,
             protocol: Protocol::Resp2,
-            user: access.default_user(),
-            authenticated: access.is_open(),
+            user,
+            authenticated,
             multi: None,
             watch: None,
             channels: BTreeSet::new(),
@@ -122,7 +143,7 @@ impl Session {
             topic_bytes: 0,
             held_bytes: 0,
             reply_mode: ReplyMode::On,
-            last_write: 0,
+            last_write: Position::START,
             waiting: None,
             pushes: Vec::new(),
             after: Vec::new(),

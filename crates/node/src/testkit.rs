@@ -58,6 +58,14 @@ impl Host for FakeHost {
         self.note(format!("bgsave schedule={schedule}"));
         Ok("Background saving started")
     }
+    fn bgrewriteaof(&self, _: bool) -> Result<&'static str, String> {
+        self.note("bgrewriteaof".into());
+        Ok("Background append only file rewriting started")
+    }
+    fn load_aof(&self) -> Result<(), String> {
+        self.note("load_aof".into());
+        Ok(())
+    }
     fn reload(&self, save: bool, flush: bool) -> Result<(), String> {
         self.note(format!("reload save={save} flush={flush}"));
         Ok(())

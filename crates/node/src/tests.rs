@@ -2,6 +2,7 @@
 //! 7.0.15, but where newer versions differ.
 
 mod acl;
+mod aof;
 mod client;
 mod command_table;
 mod debug;

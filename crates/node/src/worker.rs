@@ -3,6 +3,7 @@
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use keyspace::DbStripe;
+use replication::Targets;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use stdx::{MonoMs, Prng, UnixMs};
@@ -35,6 +36,11 @@ impl Now {
     pub fn mono(self) -> MonoMs {
         MonoMs(self.mono_us / 1000)
     }
+}
+
+/// Whether reads must not show what is not on disk. Without `always` nothing promises that.
+fn gates_reads(config: &config::Config) -> bool {
+    config.appendonly && config.appendfsync == config::AppendFsync::Always
 }
 
 /// One worker's own state. A job that runs commands (the replication link) has one too.
@@ -76,12 +82,22 @@ pub struct Worker {
     pub(crate) next_look: crate::evict::NextLook,
     /// Encoded commands of the record in progress.
     pub(crate) record: crate::propagate::Record,
-    /// Effects are not written down (`redis.set_repl`).
-    pub(crate) record_off: bool,
+    /// Who is to see effects (`redis.set_repl`).
+    pub(crate) targets: Targets,
+    /// File position that the replies of the present connection depend on.
+    pub(crate) gate_position: u64,
+    /// File position of the writes that those replies show.
+    pub(crate) read_position: u64,
+    /// Replies to reads wait, too (`appendfsync always`).
+    pub(crate) gates_reads: bool,
+    /// Writes of the master's stream, for the append-only file.
+    pub(crate) applied: crate::apply::Applied,
     /// The interpreter of scripts, once there was one.
     pub(crate) evaluator: Option<Box<crate::script::Evaluator>>,
     /// The script that EVAL is about to run: looked up before its stripes were taken.
     pub(crate) script: Option<crate::script::Found>,
+    /// The script that was looked up by its source last.
+    pub(crate) recent_script: Option<crate::script::Recent>,
     /// The next script takes all stripes, as it could not go on without them.
     pub(crate) all_for_script: bool,
 }
@@ -90,6 +106,7 @@ impl Worker {
     /// A worker of `node`.
     pub fn new(node: &crate::Node, index: usize, seed: u64) -> Worker {
         let settings = node.settings.load_full();
+        let gates_reads = gates_reads(&settings.config);
         Worker {
             index,
             now: Now::default(),
@@ -110,9 +127,14 @@ impl Worker {
             has_room: true,
             next_look: crate::evict::NextLook::default(),
             record: crate::propagate::Record::default(),
-            record_off: false,
+            targets: Targets::ALL,
+            gate_position: 0,
+            read_position: 0,
+            gates_reads,
+            applied: crate::apply::Applied::default(),
             evaluator: None,
             script: None,
+            recent_script: None,
             all_for_script: false,
         }
     }
@@ -122,6 +144,27 @@ impl Worker {
         self.settings_version = node.settings_version();
         self.settings = node.settings.load_full();
         self.env = self.settings.env.clone();
+        self.gates_reads = gates_reads(&self.settings.config);
+    }
+
+    /// A connection's turn begins.
+    pub fn begin_turn(&mut self) {
+        self.gate_position = 0;
+        self.read_position = 0;
+    }
+
+    /// What was written to the reply depends on the file, so that it may have to wait.
+    #[inline]
+    pub fn depends_on_file(&self) -> bool {
+        self.gate_position | self.read_position != 0
+    }
+
+    /// What the reply depends on.
+    pub fn take_dependence(&mut self) -> crate::OnFile {
+        crate::OnFile {
+            write: std::mem::take(&mut self.gate_position),
+            read: std::mem::take(&mut self.read_position),
+        }
     }
 
     /// The next moment at which a blocked connection of this worker has waited long enough.

@@ -2,6 +2,8 @@
 // A test may start a server, speak to it and keep files.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+#[path = "all/aof.rs"]
+mod aof;
 #[path = "all/dump.rs"]
 mod dump;
 #[path = "all/frozen.rs"]

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn everything_at_once() {
         let text = "port x\nmaxmemroy 1gb\nloadmodule /a/rejson.so\nrename-command GET SET\n\
-                    user a on +nosuchcommand\nuser b on >x +get\nappendonly yes\n\ndir /no/such\n\
+                    user a on +nosuchcommand\nuser b on >x +get\ncluster-enabled yes\n\ndir /no/such\n\
                     rejson.size 5\nrename-command CONFIG \"\"\nsyslog-ident other\n";
         let (loaded, problems) = check(text.as_bytes(), false);
         let lines: Vec<String> = problems.iter().map(|problem| shown("f", problem)).collect();
@@ -176,14 +176,14 @@ mod tests {
             "f:3: Redoubt loads no modules: 'rejson.so' is machine code for redis-server.",
             "f:4: Target command name already exists: 'rename-command GET SET'",
             "f:5: Error loading ACL rule '+nosuchcommand' for the user named 'a': Unknown command",
-            "f:7: `appendonly yes` is not supported yet",
+            "f:7: `cluster-enabled yes` is not supported yet",
             "f:9: No such file or directory: 'dir /no/such'",
             "f:10: Redoubt loads no modules, so 'rejson' has no settings.",
         ];
         let fits = |(line, start): (&String, &&str)| line.starts_with(*start);
         assert!(lines.len() == starts.len() && lines.iter().zip(&starts).all(fits), "{lines:#?}");
         let idle: Vec<_> = loaded.config.without_effect().into_iter().map(|row| row.name).collect();
-        assert_eq!(idle, ["syslog-ident", "appendonly"]);
+        assert_eq!(idle, ["syslog-ident", "cluster-enabled"]);
         assert!(node::registry().find(b"config").is_none());
     }
 }

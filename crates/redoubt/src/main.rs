@@ -6,11 +6,13 @@
 //! of the image.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // This is where sockets, files, clocks and threads live.
 
+mod check;
 mod check_config;
 mod container;
 mod crash;
 mod io;
 mod log;
+mod os;
 mod program;
 mod sentinel;
 mod server;

@@ -26,6 +26,8 @@ pub fn main() -> ExitCode {
         "redis-sentinel" => return server(args, true),
         "redis-cli" => return cli::main_cli(args),
         "redis-benchmark" => return cli::main_benchmark(args),
+        "redis-check-aof" => return crate::check::aof::main(&args),
+        "redis-check-rdb" => return crate::check::rdb::main(&args),
         _ => {}
     }
     let (first, rest) = match args.split_first() {
@@ -34,6 +36,8 @@ pub fn main() -> ExitCode {
     };
     match first.as_str() {
         "server" => server(rest, false),
+        "check-aof" => crate::check::aof::main(&rest),
+        "check-rdb" => crate::check::rdb::main(&rest),
         "sentinel" => server(rest, true),
         "container" => container::main(rest),
         "healthcheck" => container::healthcheck(rest),
@@ -79,6 +83,8 @@ Single programs:
             tells all that is wrong with a configuration: FILE [--sentinel] [--directive value ...]
   cli       a client; arguments as redis-cli's: [-h HOST] [-p PORT] [-a PASSWORD] [COMMAND ...]
   benchmark a load; arguments as redis-benchmark's: [-t TESTS] [-n REQUESTS] [-c CLIENTS] [COMMAND ...]
+  check-aof check an append-only file, and mend it: [--fix|--truncate-to-timestamp TIME] FILE
+  check-rdb check an RDB file: FILE
 
 In a container:
   container [redis-server|redis-sentinel] [arguments]
@@ -87,7 +93,8 @@ In a container:
             asks the container's server whether it answers
   variables lists the environment variables that `container` understands
 
-Called through a link named redis-server, redis-sentinel, redis-cli or redis-benchmark it is that program.
+Called through a link named redis-server, redis-sentinel, redis-cli, redis-benchmark, redis-check-aof or
+redis-check-rdb it is that program.
 `redoubt SUBCOMMAND --help` tells more.
 ";
 

@@ -22,7 +22,8 @@ pub struct InfoSettings {
     pub min_replicas: Option<u64>,
 }
 
-/// The whole section with its heading, as Redis 7.0 prints it.
+/// The whole section with its heading, as Redis 7.0 prints it. Other nodes' addresses are those that
+/// they have in `view`.
 /// Source: redis 7.0 `server.c:genRedisInfoString`.
 pub fn section(
     now: MonoMs,
@@ -30,6 +31,7 @@ pub fn section(
     log: &Log,
     link: &ReplicaLink,
     master: &MasterSide,
+    view: Option<&str>,
 ) -> String {
     let mut out = String::with_capacity(1024);
     out.push_str("# Replication\r\n");
@@ -40,14 +42,14 @@ pub fn section(
                 out.push_str("master_came_back_empty:1\r\n");
             }
         }
-        Some(_) => replica_lines(now, settings, link, &mut out),
+        Some(_) => replica_lines(now, settings, link, view, &mut out),
     }
     out.push_str(&format!("connected_slaves:{}\r\n", master.replica_count()));
     if let Some(max_lag_s) = settings.min_replicas {
         let good = master.watermarks().good_replicas(now, max_lag_s);
         out.push_str(&format!("min_slaves_good_slaves:{good}\r\n"));
     }
-    master.info_replicas(now, &mut out);
+    master.info_replicas(now, view, &mut out);
     let (ids, stats) = (log.ids(), log.stats());
     let failover = master.failover_state().as_str();
     out.push_str(&format!("master_failover_state:{failover}\r\n"));
@@ -62,12 +64,19 @@ pub fn section(
     out
 }
 
-fn replica_lines(now: MonoMs, settings: &InfoSettings, link: &ReplicaLink, out: &mut String) {
+fn replica_lines(
+    now: MonoMs,
+    settings: &InfoSettings,
+    link: &ReplicaLink,
+    view: Option<&str>,
+    out: &mut String,
+) {
     let Some(status) = link.status(now) else { return };
+    let (host, port) = link.master_in_view(view).unwrap_or((status.host.as_str(), status.port));
     let up = status.state == LinkState::Connected;
     out.push_str("role:slave\r\n");
-    out.push_str(&format!("master_host:{}\r\n", status.host));
-    out.push_str(&format!("master_port:{}\r\n", status.port));
+    out.push_str(&format!("master_host:{host}\r\n"));
+    out.push_str(&format!("master_port:{port}\r\n"));
     out.push_str(&format!("master_link_status:{}\r\n", if up { "up" } else { "down" }));
     out.push_str(&format!("master_last_io_seconds_ago:{}\r\n", status.last_io_seconds_ago));
     out.push_str(&format!("master_sync_in_progress:{}\r\n", u8::from(status.sync.is_some())));
@@ -96,12 +105,18 @@ fn replica_lines(now: MonoMs, settings: &InfoSettings, link: &ReplicaLink, out: 
     }
 }
 
-/// The answer of ROLE.
+/// The answer of ROLE, with other nodes' addresses as they are in `view`.
 /// Source: redis 7.0 `replication.c:roleCommand`.
-pub fn role_reply(now: MonoMs, link: &ReplicaLink, master: &MasterSide, reply: &mut Reply) {
+pub fn role_reply(
+    now: MonoMs,
+    link: &ReplicaLink,
+    master: &MasterSide,
+    view: Option<&str>,
+    reply: &mut Reply,
+) {
     if link.master().is_some() {
-        link.role_reply(reply);
+        link.role_reply(view, reply);
     } else {
-        master.role_reply(now, reply);
+        master.role_reply(now, view, reply);
     }
 }

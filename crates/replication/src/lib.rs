@@ -1,6 +1,6 @@
 //! Replication: the one log of effects, and the two machines that speak PSYNC about it.
 //!
-//! - [`Log`] holds what replicas (later also the append-only file and slot migration) still have
+//! - [`Log`] holds what replicas and the append-only file (later also slot migration) still have
 //!   to read. Every worker appends to it; readers follow with a [`Cursor`].
 //! - [`Watermarks`] says how far the replicas have acknowledged; WAIT, `min-replicas-to-write` and
 //!   the reply gate compare positions with it.
@@ -27,8 +27,8 @@ mod watermarks;
 pub use event::{ConnId, LogLevel, LogLine};
 pub use info::{InfoSettings, role_reply, section as info_section};
 pub use log::{
-    AppendRecord, Chunk, Cursor, CursorLost, CursorWatch, Log, LogStats, Origin, Part,
-    PartialRefusal, Position, SnapshotMark, Targets,
+    AppendRecord, AppliedPart, Chunk, Cursor, CursorLost, CursorWatch, FileBatch, FilePiece,
+    HistoryMark, Log, LogStats, Origin, Part, PartialRefusal, Position, SnapshotMark, Targets,
 };
 pub use master::{
     FailoverRequest, FailoverState, FailoverStep, JobId, Laggards, MasterInput, MasterOptions,

@@ -32,7 +32,7 @@ impl ReplId {
     }
 
     /// The id's bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8; ReplId::LEN] {
         &self.0
     }
 

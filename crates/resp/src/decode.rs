@@ -128,6 +128,12 @@ impl OwnedArgs {
         owned
     }
 
+    /// Forgets the arguments, and keeps the room that they had.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        self.ranges.clear();
+    }
+
     /// Adds one argument at the end. Panics beyond 4 GiB in all, which the decoder's limits exclude.
     pub fn push(&mut self, arg: &[u8]) {
         let start = u32::try_from(self.buffer.len()).expect("arguments of one command fit 4 GiB");

@@ -2,7 +2,7 @@
 //!
 //! A run puts its way to the server into the thread that it runs on, and takes it away at its end.
 
-use mlua::{Lua, MultiValue};
+use mlua::{Lua, MultiValue, Value};
 use scoped_tls_hkt::{ReborrowMut, scoped_thread_local};
 
 /// What is asked of the server.
@@ -19,7 +19,7 @@ pub(crate) enum Ask {
 /// A run in progress.
 pub(crate) trait Asked {
     /// One of the functions of `redis` was called.
-    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue>;
+    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<Option<Value>>;
     /// Time has passed. False if the script has to end.
     fn tick(&mut self) -> bool;
     /// What a killed script says.
@@ -47,8 +47,8 @@ fn with<R>(f: impl FnOnce(&mut dyn Asked) -> R) -> Option<R> {
     RUN.is_set().then(|| RUN.with(|way| f(&mut *way.0)))
 }
 
-/// Asks the server something.
-pub(crate) fn ask(lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+/// Asks the server something; the answer, if there is one.
+pub(crate) fn ask(lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<Option<Value>> {
     with(|run| run.answer(lua, what, args)).unwrap_or_else(|| {
         Err(crate::raise::table("ERR redis API can only be called by a running script"))
     })

@@ -56,9 +56,17 @@ const FEW: usize = 8;
 /// Runs between two steps of the garbage collector.
 const COLLECT_EVERY: u32 = 50;
 
-/// A compiled script.
+/// A compiled script or function.
 #[derive(Clone)]
-pub struct Compiled(pub(crate) Function);
+pub struct Compiled(pub(crate) Code);
+
+#[derive(Clone)]
+pub(crate) enum Code {
+    /// What [`Sandbox::bind`] makes of a script.
+    Script { lists: Function, few: Function },
+    /// A function of a library.
+    Function(Function),
+}
 
 /// An error that ended a script: its text, whether statistics have counted it, and its place
 /// (source, line).
@@ -85,11 +93,12 @@ impl Seen {
 /// One interpreter.
 pub struct Engine {
     pub(crate) lua: Lua,
-    pub(crate) kind: Kind,
     pub(crate) about: About,
     pub(crate) sandbox: Sandbox,
     handler: Function,
     seen: Seen,
+    /// Room for a run's replies and commands, kept for the next run.
+    room: (Vec<u8>, OwnedArgs),
     runs: u32,
 }
 
@@ -121,7 +130,7 @@ impl Engine {
         })?;
         lua.gc_collect()?;
         lua.set_memory_limit(MEMORY_MAX)?;
-        Ok(Engine { lua, kind, about, sandbox, handler, seen, runs: 0 })
+        Ok(Engine { lua, about, sandbox, handler, seen, room: Default::default(), runs: 0 })
     }
 
     /// Bytes that the interpreter uses.
@@ -132,10 +141,16 @@ impl Engine {
     /// Compiles a script; `source` has no first line with flags any more. The error is a reply's
     /// text.
     pub fn compile(&self, source: &[u8]) -> Result<Compiled, Vec<u8>> {
-        match compile(&self.lua, source, "@user_script") {
-            Ok(function) => Ok(Compiled(function)),
-            Err(text) => Err([b"ERR Error compiling script (new function): ", &text[..]].concat()),
-        }
+        compile(&self.lua, source, "@user_script")
+            .and_then(|code| {
+                let (lists, few) = self
+                    .sandbox
+                    .bind
+                    .call((code, &self.handler, &self.sandbox.globals))
+                    .map_err(|error| raise::read(&error).to_string().into_bytes())?;
+                Ok(Compiled(Code::Script { lists, few }))
+            })
+            .map_err(|text| [b"ERR Error compiling script (new function): ", &text[..]].concat())
     }
 
     /// Runs a compiled script. `name` is what errors call it. Nothing is written on a failure.
@@ -149,7 +164,11 @@ impl Engine {
         reply: &mut Reply,
     ) -> Result<(), Failure> {
         let before = reply.mark();
-        let result = self.run_protected(script, name, keys, argv, host, reply);
+        let (buffer, words) = std::mem::take(&mut self.room);
+        let scratch = Reply::with_buffer(buffer, Protocol::Resp2);
+        let mut run = Run { host, scratch, words, killed: false };
+        let result = self.run_protected(script, name, keys, argv, &mut run, reply);
+        self.room = (std::mem::take(run.scratch.buffer_mut()), run.words);
         self.clean_up();
         match result {
             Ok(done) => done,
@@ -167,31 +186,21 @@ impl Engine {
         name: &str,
         keys: &[&[u8]],
         argv: &[&[u8]],
-        host: &mut dyn Host,
+        run: &mut Run<'_>,
         reply: &mut Reply,
     ) -> mlua::Result<Result<(), Failure>> {
         let lua = &self.lua;
-        let code = &script.0;
-        let mut run = Run { host, scratch: Reply::new(Protocol::Resp2), killed: false };
-        let (sandbox, handler) = (&self.sandbox, &self.handler);
-        let (ok, value): (bool, Value) = match (self.kind, keys) {
-            (Kind::Eval, [key]) if argv.len() <= FEW => {
-                let mut args = MultiValue::with_capacity(4 + argv.len());
-                args.push_back(Value::Function(code.clone()));
-                args.push_back(Value::Function(handler.clone()));
-                args.push_back(Value::Table(sandbox.globals.clone()));
-                for word in std::iter::once(key).chain(argv) {
-                    args.push_back(Value::String(lua.create_string(word)?));
-                }
-                current::enter(&mut run, || sandbox.run_small.call(args))?
+        let (ok, value): (bool, Value) = match (&script.0, keys) {
+            (Code::Script { few, .. }, [key]) if argv.len() <= FEW => {
+                call_with_few(lua, few, key, argv, run)?
             }
-            (kind, keys) => {
+            (code, keys) => {
                 let (keys, argv) = (list(lua, keys)?, list(lua, argv)?);
-                current::enter(&mut run, || match kind {
-                    Kind::Eval => {
-                        sandbox.run_script.call((code, handler, &sandbox.globals, &keys, &argv))
+                current::enter(run, || match code {
+                    Code::Script { lists, .. } => lists.call((&keys, &argv)),
+                    Code::Function(code) => {
+                        self.sandbox.run.call((code, &self.handler, &keys, &argv))
                     }
-                    Kind::Functions => sandbox.run.call((code, handler, &keys, &argv)),
                 })?
             }
         };
@@ -245,6 +254,37 @@ pub(crate) const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
 fn running(name: &str, text: &[u8]) -> Vec<u8> {
     let text = &text[..text.len().min(100)];
     [b"ERR Error running script ", name.as_bytes(), b", ", text].concat()
+}
+
+/// Runs a script with one key and a few arguments. Text goes to the interpreter's stack by the
+/// shortest way, which this library has for text only.
+fn call_with_few(
+    lua: &Lua,
+    few: &Function,
+    key: &[u8],
+    argv: &[&[u8]],
+    run: &mut Run<'_>,
+) -> mlua::Result<(bool, Value)> {
+    let text = std::str::from_utf8;
+    match (text(key), argv) {
+        (Ok(key), []) => return current::enter(run, || few.call(key)),
+        (Ok(key), [first]) => {
+            if let Ok(first) = text(first) {
+                return current::enter(run, || few.call((key, first)));
+            }
+        }
+        (Ok(key), [first, second]) => {
+            if let (Ok(first), Ok(second)) = (text(first), text(second)) {
+                return current::enter(run, || few.call((key, first, second)));
+            }
+        }
+        _ => {}
+    }
+    let words = std::iter::once(&key).chain(argv);
+    let args: MultiValue = words
+        .map(|word| lua.create_string(word).map(Value::String))
+        .collect::<mlua::Result<_>>()?;
+    current::enter(run, || few.call(args))
 }
 
 fn list(lua: &Lua, items: &[&[u8]]) -> mlua::Result<Table> {
@@ -307,11 +347,13 @@ struct Run<'h> {
     host: &'h mut dyn Host,
     /// Replies of commands; its protocol is what the script asked for.
     scratch: Reply,
+    /// Words of the command that is being called.
+    words: OwnedArgs,
     killed: bool,
 }
 
 impl Asked for Run<'_> {
-    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+    fn answer(&mut self, lua: &Lua, what: Ask, args: MultiValue) -> mlua::Result<Option<Value>> {
         answer(lua, self, what, args)
     }
 
@@ -337,15 +379,20 @@ impl Run<'_> {
     }
 }
 
-/// What the script's functions ask.
-fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+/// What the script's functions ask; some have no result.
+fn answer(
+    lua: &Lua,
+    run: &mut Run<'_>,
+    what: Ask,
+    args: MultiValue,
+) -> mlua::Result<Option<Value>> {
     let value = match what {
         Ask::Call => call(lua, run, &args, true)?,
         Ask::Pcall => call(lua, run, &args, false)?,
         Ask::Log => {
-            let value = log(run, &args)?;
+            log(run, &args)?;
             run.end_if_over()?;
-            value
+            return Ok(None);
         }
         Ask::SetRepl => {
             let bits = match (args.len(), args.front()) {
@@ -358,7 +405,7 @@ fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Re
                 ));
             }
             run.host.set_repl(bits);
-            return Ok(MultiValue::new());
+            return Ok(None);
         }
         Ask::SetResp => {
             let version = match (args.len(), args.front()) {
@@ -370,18 +417,18 @@ fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Re
                 3 => Protocol::Resp3,
                 _ => return Err(raise::table("ERR RESP version must be 2 or 3.")),
             });
-            return Ok(MultiValue::new());
+            return Ok(None);
         }
         Ask::AclCheck => {
             if args.is_empty() {
                 return Err(raise::table(NO_ARGUMENT));
             }
-            let args = command_args(lua, &args).ok_or_else(|| {
-                raise::table(
+            if !command_args(&args, &mut run.words) {
+                return Err(raise::table(
                     "ERR redis.acl_check_cmd() require all arguments to be strings or integers",
-                )
-            })?;
-            match run.host.may_run(&args) {
+                ));
+            }
+            match run.host.may_run(&run.words) {
                 Some(may) => Value::Boolean(may),
                 None => {
                     return Err(raise::table(
@@ -391,49 +438,59 @@ fn answer(lua: &Lua, run: &mut Run<'_>, what: Ask, args: MultiValue) -> mlua::Re
             }
         }
     };
-    Ok(MultiValue::from_vec(vec![value]))
+    Ok(Some(value))
 }
 
 const NO_ARGUMENT: &str = "ERR Please specify at least one argument for this redis lib call";
 
-fn command_args(lua: &Lua, args: &MultiValue) -> Option<OwnedArgs> {
-    let mut out = OwnedArgs::from_parts::<&[u8]>(&[]);
+/// More than a command's words may have together, far above what the interpreter's memory is for.
+const WORDS_MAX: usize = 2 << 30;
+
+/// Makes a command of a call's arguments. False if one of them is neither text nor a number, or
+/// if they are too large together.
+fn command_args(args: &MultiValue, out: &mut OwnedArgs) -> bool {
+    out.clear();
+    let mut room = WORDS_MAX;
     for value in args {
         match value {
-            Value::String(text) => out.push(&text.as_bytes()),
+            Value::String(text) => {
+                let text = text.as_bytes();
+                let Some(left) = room.checked_sub(text.len()) else { return false };
+                room = left;
+                out.push(&text);
+            }
             Value::Integer(number) => out.push(number.to_string().as_bytes()),
             Value::Number(number) => {
                 let mut text = Vec::new();
                 stdx::format_f64(&mut text, *number);
                 out.push(&text);
             }
-            _ => return None,
+            _ => return false,
         }
     }
-    let _ = lua;
-    Some(out)
+    true
 }
 
 fn call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, raises: bool) -> mlua::Result<Value> {
     let outcome = if args.is_empty() {
         Err(NO_ARGUMENT.as_bytes().to_vec())
     } else {
-        match command_args(lua, args) {
-            None => {
-                Err(b"ERR Lua redis lib command arguments must be strings or integers".to_vec())
-            }
-            Some(args) => {
-                run.scratch.buffer_mut().clear();
-                match run.host.call(&args, &mut run.scratch) {
-                    Ok(()) => convert::to_lua(lua, run.scratch.bytes())?,
-                    Err(text) => {
-                        run.end_if_over()?;
-                        Err(text)
-                    }
+        if command_args(args, &mut run.words) {
+            run.scratch.buffer_mut().clear();
+            match run.host.call(&run.words, &mut run.scratch) {
+                Ok(()) => convert::to_lua(lua, run.scratch.bytes())?,
+                Err(text) => {
+                    run.end_if_over()?;
+                    Err(text)
                 }
             }
+        } else {
+            Err(b"ERR Lua redis lib command arguments must be strings or integers".to_vec())
         }
     };
+    if run.words.mem_usage() > 1 << 20 {
+        run.words = OwnedArgs::default();
+    }
     if run.scratch.buffer_mut().capacity() > 1 << 20 {
         *run.scratch.buffer_mut() = Vec::new();
     }
@@ -444,7 +501,7 @@ fn call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, raises: bool) -> mlua::
     }
 }
 
-fn log(run: &mut Run<'_>, args: &MultiValue) -> mlua::Result<Value> {
+fn log(run: &mut Run<'_>, args: &MultiValue) -> mlua::Result<()> {
     if args.len() < 2 {
         return Err(raise::table("ERR redis.log() requires two arguments or more."));
     }
@@ -458,5 +515,5 @@ fn log(run: &mut Run<'_>, args: &MultiValue) -> mlua::Result<Value> {
     };
     let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(as_bytes).collect();
     run.host.log(level, &words.join(&b' '));
-    Ok(Value::Nil)
+    Ok(())
 }

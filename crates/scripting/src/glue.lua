@@ -107,15 +107,16 @@ local function run(f, handler, keys, argv)
   return xpcall0(function() return f(keys, argv) end, handler)
 end
 
-local function run_script(f, handler, globals, keys, argv)
-  globals.KEYS, globals.ARGV = keys, argv
-  return xpcall0(f, handler)
+-- How a script is run: with tables of keys and arguments; with one key and a few arguments, as most scripts
+-- are called. What is always the same need not be handed over each time.
+local function bind(f, handler, globals)
+  return function(keys, argv)
+    globals.KEYS, globals.ARGV = keys, argv
+    return xpcall0(f, handler)
+  end, function(key, ...)
+    globals.KEYS, globals.ARGV = {key}, {...}
+    return xpcall0(f, handler)
+  end
 end
 
--- With one key and few arguments, as most scripts are called: the tables are made here.
-local function run_small(f, handler, globals, key, ...)
-  globals.KEYS, globals.ARGV = {key}, {...}
-  return xpcall0(f, handler)
-end
-
-return pcall, xpcall, resume, gsub, sort, load, run, run_script, run_small
+return pcall, xpcall, resume, gsub, sort, load, run, bind

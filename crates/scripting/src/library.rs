@@ -4,7 +4,7 @@
 use crate::api;
 use crate::args::{as_bytes, type_name};
 use crate::current::{self, Ask, Asked};
-use crate::engine::{Compiled, Engine};
+use crate::engine::{Code, Compiled, Engine};
 use crate::header::{self, Flags};
 use crate::raise::{self, Raise};
 use crate::sandbox::{compile, guard_missing};
@@ -135,7 +135,7 @@ struct Loading<'a, 'b> {
 }
 
 impl Asked for Loading<'_, '_> {
-    fn answer(&mut self, _: &Lua, what: Ask, args: MultiValue) -> mlua::Result<MultiValue> {
+    fn answer(&mut self, _: &Lua, what: Ask, args: MultiValue) -> mlua::Result<Option<Value>> {
         if what != Ask::Log {
             return Err(raise::table("ERR redis API can not be called while a library is loaded"));
         }
@@ -151,7 +151,7 @@ impl Asked for Loading<'_, '_> {
         };
         let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(as_bytes).collect();
         (self.log)(level, &words.join(&b' '));
-        Ok(MultiValue::new())
+        Ok(None)
     }
 
     fn tick(&mut self) -> bool {
@@ -198,7 +198,7 @@ fn positional(args: &MultiValue) -> mlua::Result<Function> {
         name: String::from_utf8_lossy(&name).into_owned(),
         description: None,
         flags: Flags::default(),
-        code: Compiled(code),
+        code: Compiled(Code::Function(code)),
     })
 }
 
@@ -273,7 +273,7 @@ fn named(argument: Option<&Value>) -> mlua::Result<Function> {
         name: String::from_utf8_lossy(&name).into_owned(),
         description,
         flags,
-        code: Compiled(code),
+        code: Compiled(Code::Function(code)),
     })
 }
 

@@ -48,11 +48,10 @@ pub(crate) struct Sandbox {
     pub backing: Table,
     /// Runs a function of a library with an error handler: (function, handler, keys, arguments).
     pub run: Function,
-    /// Runs a script, for which keys and arguments are put into the globals: (script, handler,
-    /// globals, keys, arguments).
-    pub run_script: Function,
-    /// The same for one key: (script, handler, globals, key, arguments…).
-    pub run_small: Function,
+    /// Makes the two functions that run a script, for which keys and arguments are put into the
+    /// globals: (script, handler, globals) to one that takes (keys, arguments) and one that takes
+    /// (key, arguments…).
+    pub bind: Function,
 }
 
 impl Sandbox {
@@ -72,7 +71,7 @@ impl Sandbox {
         os.raw_set("clock", original.raw_get::<Table>("os")?.raw_get::<Value>("clock")?)?;
         random::install(lua, &math, generator)?;
         let (next_match, gsub) = strings::install(lua, &string)?;
-        let (run, run_script, run_small) =
+        let (run, bind) =
             install_glue(lua, &globals, &string, &table, &coroutine, &backing, next_match, gsub)?;
         install_raw(lua, &globals, &backing)?;
         install_tables(lua, &table, &backing)?;
@@ -97,7 +96,7 @@ impl Sandbox {
         let visible = protect(lua, &backing, &globals)?;
         globals.raw_set("_G", &visible)?;
         lua.set_globals(visible.clone())?;
-        Ok(Sandbox { globals, visible, backing, run, run_script, run_small })
+        Ok(Sandbox { globals, visible, backing, run, bind })
     }
 
     /// A table that shows another one and refuses writes.
@@ -151,7 +150,7 @@ fn install_glue(
     backing: &Table,
     next_match: Function,
     gsub: Function,
-) -> mlua::Result<(Function, Function, Function)> {
+) -> mlua::Result<(Function, Function)> {
     // Turns an error object into what scripts see. With a second argument an end that must not be
     // held up is raised again; without, it is told by a second result.
     let visible = lua.create_function(|lua, (value, strict): (Value, Option<bool>)| {
@@ -192,19 +191,19 @@ fn install_glue(
         original(globals, "tostring")?,
         Value::Function(type_error),
     ]);
-    let parts: [Function; 9] = chunk
+    let parts: [Function; 8] = chunk
         .call::<Variadic<Function>>(arguments)?
         .to_vec()
         .try_into()
         .map_err(|_| mlua::Error::runtime("glue"))?;
-    let [pcall, xpcall, resume, gsub, sort, load, run, run_script, run_small] = parts;
+    let [pcall, xpcall, resume, gsub, sort, load, run, bind] = parts;
     globals.raw_set("pcall", pcall)?;
     globals.raw_set("xpcall", xpcall)?;
     coroutine.raw_set("resume", resume)?;
     string.raw_set("gsub", gsub)?;
     table.raw_set("sort", sort)?;
     globals.raw_set("load", load)?;
-    Ok((run, run_script, run_small))
+    Ok((run, bind))
 }
 
 /// `loadstring`, for source text only: compiled code could break out of the interpreter.

@@ -190,6 +190,8 @@ pub enum Output {
         channel: String,
         /// The event's payload.
         payload: String,
+        /// What those are told instead who see the nodes from another side.
+        views: Vec<ViewPayload>,
     },
     /// Write a log line.
     Log {
@@ -220,6 +222,17 @@ pub enum Output {
         /// The status.
         status: i32,
     },
+}
+
+/// An event's payload with the addresses of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewPayload {
+    /// The view.
+    pub view: String,
+    /// For who named the master `name@view`: it is called so here.
+    pub suffixed: bool,
+    /// The payload.
+    pub payload: String,
 }
 
 /// What becomes of the reply that [`crate::Sentinel::command`] has written.

@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use stdx::ViewAddrs;
+
 use crate::addr::{Addr, valid_host};
 use crate::timing::{DEFAULT_CRASH_GRACE_MS, DEFAULT_PARALLEL_SYNCS, EPOCH_MAX, Periods};
 
@@ -80,6 +82,8 @@ pub(crate) struct Globals {
     pub deny_scripts_reconfig: bool,
     pub sentinel_user: Option<String>,
     pub sentinel_pass: Option<String>,
+    /// Rules of `announce-view`, in Sentinel's own line: set at run time, they go before the others.
+    pub announce_view: Option<String>,
 }
 
 /// What the file says about one master.
@@ -105,6 +109,8 @@ pub(crate) struct MasterConf {
     pub leader_epoch: u64,
     pub replicas: Vec<Addr>,
     pub peers: Vec<(Addr, Option<String>)>,
+    /// Further addresses of nodes and sentinels.
+    pub views: Vec<(Addr, ViewAddrs)>,
 }
 
 impl MasterConf {
@@ -128,6 +134,7 @@ impl MasterConf {
             leader_epoch: 0,
             replicas: Vec::new(),
             peers: Vec::new(),
+            views: Vec::new(),
         }
     }
 }
@@ -216,6 +223,11 @@ impl SentinelConf {
         &self.warnings
     }
 
+    /// The rules of a line `sentinel announce-view`, as they stand there: the driver reads them.
+    pub fn announce_view(&self) -> Option<&str> {
+        self.globals.announce_view.as_deref()
+    }
+
     /// True when the file holds a state that this sentinel has written: it votes from the start.
     pub fn has_state(&self) -> bool {
         self.globals.myid.is_some()
@@ -265,6 +277,10 @@ impl SentinelConf {
     }
 
     fn global(&mut self, args: &[String]) -> Result<(), String> {
+        if args[0] == "announce-view" && args.len() > 1 {
+            self.globals.announce_view = Some(args[1..].join(" "));
+            return Ok(());
+        }
         let [name, value] = args else { return Err(UNRECOGNIZED.into()) };
         let globals = &mut self.globals;
         let yes_no = |option: &str, s: &str| {
@@ -324,6 +340,7 @@ impl SentinelConf {
         let args = &statement.args;
         let expected = match args[0].as_str() {
             "known-replica" | "rename-command" => 4..=4,
+            "known-view" => 5..=5,
             "known-sentinel" => 4..=5,
             "down-after-milliseconds"
             | "failover-timeout"
@@ -348,6 +365,7 @@ impl SentinelConf {
         match args[0].as_str() {
             "known-replica" => self.known_replica(args),
             "known-sentinel" => self.known_sentinel(args),
+            "known-view" => self.known_view(args),
             _ => self.master_setting(statement),
         }
     }
@@ -411,6 +429,18 @@ impl SentinelConf {
         Ok(())
     }
 
+    /// `known-view MASTER HOST PORT VIEW=HOST:PORT,…`
+    fn known_view(&mut self, args: &[String]) -> Result<(), String> {
+        let addr = self.address(&args[2], &args[3])?;
+        let views = ViewAddrs::parse(&args[4]);
+        if views.is_empty() {
+            return Err("Expected views and addresses, like outside=127.0.0.1:36379.".into());
+        }
+        let Some(master) = self.masters.get_mut(&args[1]) else { return Err(NO_MASTER.into()) };
+        master.views.push((addr, views));
+        Ok(())
+    }
+
     fn known_sentinel(&mut self, args: &[String]) -> Result<(), String> {
         let addr = self.address(&args[2], &args[3])?;
         let runid = args.get(4).cloned();
@@ -467,6 +497,7 @@ fn is_global(directive: &str) -> bool {
             | "announce-hostnames"
             | "sentinel-user"
             | "sentinel-pass"
+            | "announce-view"
     )
 }
 
@@ -476,7 +507,7 @@ fn words_of_directive(directive: &str) -> Option<usize> {
     Some(match directive {
         "monitor" => 6,
         "rename-command" => 5,
-        "known-replica" | "known-sentinel" => return None,
+        "known-replica" | "known-sentinel" | "known-view" | "announce-view" => return None,
         name if is_global(name) => 3,
         _ => 4,
     })

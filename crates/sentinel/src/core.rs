@@ -5,16 +5,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use stdx::{MonoMs, Prng};
+use stdx::{MonoMs, Prng, ViewAddrs};
 
 use crate::addr::Addr;
-use crate::api::{LogLevel, Now, Options, Output, PersistToken};
+use crate::api::{LogLevel, Now, Options, Output, PersistToken, ViewPayload};
 use crate::conf::{Globals, Line};
 use crate::io::Io;
 use crate::link::{Link, LinkId, Owner};
 use crate::model::{Master, MasterId, Node, Peer};
 use crate::scripts::Scripts;
 use crate::timing::{Periods, STATELESS_MUTE_MS};
+use crate::views::{ReadViews, Seen};
 
 /// SENTINEL SIMULATE-FAILURE: crash when elected.
 pub(crate) const FAIL_AFTER_ELECTION: u8 = 1;
@@ -76,6 +77,12 @@ pub(crate) struct Core {
     pub unresolved: BTreeMap<String, MonoMs>,
     /// Masters other than the present one that have to be looked at again.
     pub touch_all: bool,
+    /// Our own further addresses, where views are used at all.
+    pub views: Option<ViewAddrs>,
+    /// Text of the rules, and what understands such texts.
+    pub view_rules: (String, Option<ReadViews>),
+    /// The view of the client whose command is being answered.
+    pub asker_view: Option<String>,
 }
 
 impl Core {
@@ -116,6 +123,9 @@ impl Core {
             moved_peers: Vec::new(),
             unresolved: BTreeMap::new(),
             touch_all: false,
+            views: None,
+            view_rules: (String::new(), None),
+            asker_view: None,
         }
     }
 
@@ -134,11 +144,22 @@ impl Core {
     /// Raises an event: a log line, a message to subscribers, and for warnings the master's
     /// notification script.
     pub fn event(&mut self, level: LogLevel, name: &str, payload: &str, script: Option<&str>) {
+        self.event_in_views(level, name, payload, Vec::new(), script);
+    }
+
+    /// The same for an event with addresses, and how it reads in other views.
+    pub fn event_in_views(
+        &mut self,
+        level: LogLevel,
+        name: &str,
+        payload: &str,
+        views: Vec<ViewPayload>,
+        script: Option<&str>,
+    ) {
         self.log(level, format!("{name} {payload}"));
         if level != LogLevel::Debug {
-            self.io
-                .out
-                .push_back(Output::Publish { channel: name.into(), payload: payload.into() });
+            let (channel, payload) = (name.into(), payload.into());
+            self.io.out.push_back(Output::Publish { channel, payload, views });
         }
         if level == LogLevel::Warning
             && let Some(path) = script
@@ -151,8 +172,8 @@ impl Core {
 
     /// An event about a master: `name master NAME IP PORT` and `extra`.
     pub fn master_event(&mut self, level: LogLevel, name: &str, m: &Master, extra: &str) {
-        let payload = format!("{}{extra}", self.describe_master(m));
-        self.event(level, name, &payload, m.notification_script.as_deref());
+        let text = |seen: Seen<'_>| format!("master {}{extra}", self.name_and_addr(m, seen));
+        self.event_of(level, name, m, text(Seen::default()), self.in_views_of(m, &text));
     }
 
     /// An event about a replica of `m`.
@@ -164,8 +185,8 @@ impl Core {
         node: &Node,
         extra: &str,
     ) {
-        let payload = format!("{}{extra}", self.describe_replica(m, node));
-        self.event(level, name, &payload, m.notification_script.as_deref());
+        let text = |seen: Seen<'_>| format!("{}{extra}", self.replica_text(m, node, seen));
+        self.event_of(level, name, m, text(Seen::default()), self.in_views_of(m, &text));
     }
 
     /// An event about a sentinel that watches `m` too.
@@ -177,29 +198,42 @@ impl Core {
         peer: &Peer,
         extra: &str,
     ) {
-        let ip = peer.addr.announced(self.hostnames());
-        let payload = format!(
-            "sentinel {} {ip} {} @ {}{extra}",
-            peer.key(),
-            peer.addr.port,
-            self.name_and_addr(m)
-        );
-        self.event(level, name, &payload, m.notification_script.as_deref());
+        let text = |seen: Seen<'_>| {
+            let (ip, port) = self.told(&peer.addr, &peer.views, seen);
+            let master = self.name_and_addr(m, seen);
+            format!("sentinel {} {ip} {port} @ {master}{extra}", peer.key())
+        };
+        self.event_of(level, name, m, text(Seen::default()), self.in_views_of(m, &text));
+    }
+
+    fn in_views_of(&self, m: &Master, text: &dyn Fn(Seen<'_>) -> String) -> Vec<ViewPayload> {
+        self.in_views(m, &text(Seen::default()), text)
+    }
+
+    fn event_of(
+        &mut self,
+        level: LogLevel,
+        name: &str,
+        m: &Master,
+        payload: String,
+        views: Vec<ViewPayload>,
+    ) {
+        self.event_in_views(level, name, &payload, views, m.notification_script.as_deref());
     }
 
     /// `NAME IP PORT` of a master.
-    fn name_and_addr(&self, m: &Master) -> String {
-        format!("{} {} {}", m.name, m.node.addr.announced(self.hostnames()), m.node.addr.port)
-    }
-
-    pub fn describe_master(&self, m: &Master) -> String {
-        format!("master {}", self.name_and_addr(m))
+    fn name_and_addr(&self, m: &Master, seen: Seen<'_>) -> String {
+        let (ip, port) = self.told(&m.node.addr, &m.node.views, seen);
+        format!("{} {ip} {port}", seen.name(m))
     }
 
     pub fn describe_replica(&self, m: &Master, node: &Node) -> String {
-        let ip = node.addr.announced(self.hostnames());
-        let port = node.addr.port;
-        format!("slave {ip}:{port} {ip} {port} @ {}", self.name_and_addr(m))
+        self.replica_text(m, node, Seen::default())
+    }
+
+    fn replica_text(&self, m: &Master, node: &Node, seen: Seen<'_>) -> String {
+        let (ip, port) = self.told(&node.addr, &node.views, seen);
+        format!("slave {ip}:{port} {ip} {port} @ {}", self.name_and_addr(m, seen))
     }
 
     // ----- the disk -----
@@ -308,8 +342,7 @@ impl Core {
     pub fn add_link(&mut self, owner: Owner, addr: Addr) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        let name = format!("sentinel-{}", &self.myid[..8.min(self.myid.len())]);
-        let mut link = Link::new(id, owner, addr, &name, self.now());
+        let mut link = Link::new(id, owner, addr, &self.myid, self.now());
         if link.owner == Owner::Peer {
             link.login = self.peer_login();
         }

@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::info::{Which, node_event};
 use crate::link::{Channel, Link};
 use crate::model::{Master, Role};
+use crate::planned;
 use crate::timing::CONNECT_WAIT_MS;
 
 /// Judges the master, its replicas and the peers.
@@ -92,7 +93,10 @@ fn judge_node(c: &mut Core, m: &mut Master, which: &Which) {
     if *which == Which::Master {
         // A master that says it is a replica serves nobody.
         if node.role == Role::Replica {
-            down |= c.io.due(node.role_at, m.down_after + 2 * c.periods.info);
+            // One that follows a replica of its own that calls itself master has handed over, and
+            // whoever led that is gone.
+            let grace = if planned::left_behind(m) { 0 } else { 2 * c.periods.info };
+            down |= c.io.due(node.role_at, m.down_after + grace);
         }
         if let Some(since) = node.reboot_since {
             down |= c.io.due(since, m.reboot_down_after);

@@ -11,12 +11,12 @@ use crate::addr::Addr;
 use crate::api::{LogLevel, Output};
 use crate::core::{Core, FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
 use crate::link::Pending;
-use crate::model::{Failover, Master, Node, Reconf, ReplicaKey, Role, Term};
+use crate::model::{Cause, Failover, Master, Node, Plan, Reconf, ReplicaKey, Role, Term};
 use crate::timing::{
     DESYNC_MS, EPOCH_MAX, FAST_INFO_FOR_MS, FAST_INFO_MS, LEADER_PAUSE_MAX_MS, LIVE_OFFSET_WAIT_MS,
     RANK_STEP_MS, RECONF_SETTLE_MS,
 };
-use crate::{select, switch, vote};
+use crate::{planned, select, switch, vote};
 
 // ----- whether to start -----
 
@@ -42,7 +42,7 @@ pub(crate) fn start_if_due(c: &mut Core, m: &mut Master) {
         }
     };
     if now >= start_at {
-        become_wait_start(c, m, false);
+        become_wait_start(c, m, Cause::Down);
     } else {
         c.io.wake_at(start_at);
     }
@@ -89,17 +89,17 @@ pub(crate) fn has_heard_epochs(m: &Master) -> bool {
 }
 
 /// SENTINEL FAILOVER.
-pub(crate) fn force(c: &mut Core, m: &mut Master) {
+pub(crate) fn force(c: &mut Core, m: &mut Master, cause: Cause) {
     // Requests for votes that could not be given yet have told of epochs, too.
     c.current_epoch = c.current_epoch.max(c.epoch_heard);
     c.log(LogLevel::Warning, format!("Executing user requested FAILOVER of '{}'", m.name));
-    become_wait_start(c, m, true);
+    become_wait_start(c, m, cause);
 }
 
 // ----- changing the state -----
 
 /// Opens a new epoch and stands for election in it.
-pub(crate) fn become_wait_start(c: &mut Core, m: &mut Master, forced: bool) {
+pub(crate) fn become_wait_start(c: &mut Core, m: &mut Master, cause: Cause) {
     assert!(m.failover.is_idle(), "one failover at a time");
     if c.current_epoch >= EPOCH_MAX {
         return;
@@ -117,7 +117,7 @@ pub(crate) fn become_wait_start(c: &mut Core, m: &mut Master, forced: bool) {
     m.peers.values_mut().for_each(|p| p.asked_at = None);
     vote::cast(c, m, failover_epoch, &c.myid.clone());
     let token = c.persist();
-    m.failover = Failover::WaitStart { term: Term { failover_epoch, forced, since: now }, token };
+    m.failover = Failover::WaitStart { term: Term { failover_epoch, cause, since: now }, token };
 }
 
 fn become_select_replica(c: &mut Core, m: &mut Master) {
@@ -136,9 +136,9 @@ fn become_select_replica(c: &mut Core, m: &mut Master) {
     select::ask_live(c, m);
 }
 
-fn become_send_replicaof_no_one(c: &mut Core, m: &mut Master, chosen: ReplicaKey) {
-    let Failover::SelectReplica { term } = m.failover else {
-        unreachable!("the choice follows the election");
+pub(crate) fn become_send_replicaof_no_one(c: &mut Core, m: &mut Master, chosen: ReplicaKey) {
+    let (Failover::SelectReplica { term } | Failover::HandOver { term, .. }) = m.failover else {
+        unreachable!("the choice follows the election, or the master has refused");
     };
     let node = m.replicas.get(&chosen).expect("the choice is one of the replicas");
     c.replica_event(LogLevel::Warning, "+selected-slave", m, node, "");
@@ -163,7 +163,9 @@ fn become_wait_promotion(c: &mut Core, m: &mut Master) {
 
 /// The chosen replica has reported that it is a master.
 pub(crate) fn become_reconf_replicas(c: &mut Core, m: &mut Master) {
-    let Failover::WaitPromotion { term, chosen } = m.failover.clone() else {
+    let (Failover::WaitPromotion { term, chosen } | Failover::HandOver { term, chosen, .. }) =
+        m.failover.clone()
+    else {
         unreachable!("a promotion is seen while it is awaited");
     };
     if m.config_epoch >= term.failover_epoch {
@@ -172,6 +174,11 @@ pub(crate) fn become_reconf_replicas(c: &mut Core, m: &mut Master) {
     let now = c.now();
     m.config_epoch = term.failover_epoch;
     c.persist();
+    if term.cause.is_planned() {
+        // It was the old master that gave it its role: what it is has to outlive a restart.
+        let link = m.replicas[&chosen].link;
+        c.send(link, Pending::Ignored, &["CONFIG", "REWRITE"]);
+    }
     let node = m.replicas.get_mut(&chosen).expect("the chosen replica stays known");
     node.fast_info_until = MonoMs(0);
     let to = node.addr.clone();
@@ -205,7 +212,7 @@ fn become_update_config(c: &mut Core, m: &mut Master, in_time: bool) {
 }
 
 /// Gives a failover up that has not promoted anybody yet.
-fn become_idle_aborted(c: &mut Core, m: &mut Master, event: &str) {
+pub(crate) fn become_idle_aborted(c: &mut Core, m: &mut Master, event: &str) {
     assert!(m.failover.promoted().is_none(), "a promotion cannot be taken back");
     assert!(!m.failover.is_idle(), "nothing to give up");
     m.failover = Failover::Idle;
@@ -265,6 +272,7 @@ pub(crate) fn step(c: &mut Core, m: &mut Master, late: u64) {
                 Failover::SelectReplica { .. } => step_select_replica(c, m),
                 Failover::SendReplicaofNoOne { .. } => step_send_replicaof_no_one(c, m),
                 Failover::WaitPromotion { .. } => step_wait_promotion(c, m),
+                Failover::HandOver { .. } => planned::step(c, m),
                 Failover::ReconfReplicas { .. } => step_reconf_replicas(c, m),
                 Failover::UpdateConfig { .. } => switch::finish(c, m),
             }
@@ -286,7 +294,7 @@ fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
     );
     let Some(term) = m.failover.term() else { return false };
     let overtaken = c.current_epoch > term.failover_epoch;
-    let needless = !term.forced && m.o_down.is_none();
+    let needless = term.cause == Cause::Down && m.o_down.is_none();
     let stopped = late > LEADER_PAUSE_MAX_MS && term.since < c.now();
     if before_promotion && (overtaken || needless || stopped) {
         become_idle_aborted(c, m, "-failover-abort-not-elected");
@@ -297,7 +305,7 @@ fn may_go_on(c: &mut Core, m: &mut Master, late: u64) -> bool {
 }
 
 /// After an own failover that came to nothing: again soon, but not in step with others.
-fn retry_later(c: &mut Core, m: &mut Master) {
+pub(crate) fn retry_later(c: &mut Core, m: &mut Master) {
     let spread = 200u64 << m.elections_lost.min(7);
     let delay = 200 + c.prng.below(spread);
     retry_after(c, m, delay);
@@ -317,7 +325,7 @@ fn step_wait_start(c: &mut Core, m: &mut Master) {
     let myid = c.myid.clone();
     if c.is_durable(token) {
         let votes = vote::votes_for(m, &myid, epoch);
-        if term.forced || votes >= needed {
+        if term.cause == Cause::Forced || votes >= needed {
             return become_select_replica(c, m);
         }
         if let Some(winner) = vote::other_winner(c, m, epoch) {
@@ -336,6 +344,10 @@ fn step_wait_start(c: &mut Core, m: &mut Master) {
             .values()
             .filter(|p| waiting && p.leader_epoch < epoch && vote::is_usable(c, p))
             .count() as u64;
+        let anyhow = term.cause == Cause::Planned(Plan::Anyhow);
+        if anyhow && votes + coming < needed {
+            return become_select_replica(c, m);
+        }
         if votes + coming < needed && vote::usable(c, m) >= needed {
             become_idle_aborted(c, m, "-failover-abort-not-elected");
             // The votes were split, and it is known that nobody leads: the next attempt needs no
@@ -357,6 +369,9 @@ fn step_select_replica(c: &mut Core, m: &mut Master) {
     let Failover::SelectReplica { term } = m.failover else { return };
     if !select::all_answered(c, m) && !c.io.due(term.since, LIVE_OFFSET_WAIT_MS) {
         return;
+    }
+    if term.cause.is_planned() {
+        return planned::select(c, m);
     }
     match select::choose(c, m) {
         Some(key) => become_send_replicaof_no_one(c, m, key),
@@ -441,7 +456,8 @@ fn step_reconf_replicas(c: &mut Core, m: &mut Master) {
         return tell_the_rest(c, m, &promoted, &to);
     }
     c.io.wake_at(term.since + m.failover_timeout + 1);
-    tell_next(c, m, &promoted, &to);
+    let planned = term.cause.is_planned();
+    tell_next(c, m, &promoted, &to, planned);
     let others = || m.replicas.iter().filter(|(key, n)| **key != promoted && n.s_down.is_none());
     let reachable = |n: &Node| c.links[&n.link].cmd.is_up();
     let all_done = others().all(|(_, n)| n.reconf == Reconf::Done);
@@ -453,6 +469,14 @@ fn step_reconf_replicas(c: &mut Core, m: &mut Master) {
     }
     if let Failover::ReconfReplicas { all_told_at: kept, .. } = &mut m.failover {
         *kept = all_told_at;
+    }
+    // Clients of a master that has handed over wait: they are told as soon as the other sentinels
+    // can know it.
+    if planned {
+        if all_told && m.durable.0 >= term.failover_epoch {
+            become_update_config(c, m, true);
+        }
+        return;
     }
     if all_done || all_told_at.is_some_and(|at| c.io.due(at, RECONF_SETTLE_MS)) {
         become_update_config(c, m, true);
@@ -493,12 +517,13 @@ fn note_reconf_progress(c: &mut Core, m: &mut Master, promoted: &ReplicaKey, to:
 }
 
 /// Sends SLAVEOF to as many replicas as may synchronise at a time.
-fn tell_next(c: &mut Core, m: &mut Master, promoted: &ReplicaKey, to: &Addr) {
+/// After a planned switch they all have what the new master has: then it is all of them.
+fn tell_next(c: &mut Core, m: &mut Master, promoted: &ReplicaKey, to: &Addr, planned: bool) {
     let syncing = |n: &Node| matches!(n.reconf, Reconf::Sent(_) | Reconf::InProgress);
     let mut in_progress = m.replicas.values().filter(|n| syncing(n)).count() as i64;
     let keys: Vec<_> = m.replicas.keys().filter(|k| *k != promoted).cloned().collect();
     for key in keys {
-        if in_progress >= m.parallel_syncs {
+        if in_progress >= m.parallel_syncs && !planned {
             return;
         }
         let Some(node) = m.replicas.get(&key) else { continue };

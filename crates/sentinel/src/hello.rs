@@ -17,6 +17,11 @@ use crate::{failover, switch, vote};
 /// The channel on which sentinels find each other.
 pub const HELLO_CHANNEL: &str = "__sentinel__:hello";
 
+/// A master that is about to end asks one sentinel to lead a planned switch: this and the
+/// sentinel's run id name the channel, the message is the master's run id. Redis's sentinels never
+/// subscribe to it.
+pub const REQUEST_CHANNEL: &str = "__sentinel__:handover:";
+
 /// One hello, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -219,6 +224,7 @@ fn add_peer(c: &mut Core, m: &mut Master, hello: &Hello) {
             c.master_event(LogLevel::Notice, "+sentinel-address-switch", m, &extra);
             peer.leader = old.leader;
             peer.leader_epoch = old.leader_epoch;
+            peer.views = old.views;
             c.moved_peers.push((hello.runid.clone(), peer.addr.clone()));
         }
         None => c.peer_event(LogLevel::Notice, "+sentinel", m, &peer, ""),

@@ -2,7 +2,7 @@
 //!
 //! Source: redis 7.0 `sentinel.c:sentinelRefreshInstanceInfo`, `sentinelSendPeriodicCommands`.
 
-use stdx::MonoMs;
+use stdx::{MonoMs, ViewAddrs};
 
 use crate::addr::{Addr, parse_port, valid_host};
 use crate::api::LogLevel;
@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::failover;
 use crate::link::{Owner, Pending};
 use crate::model::{Failover, Master, Node, ReplicaKey, Role};
-use crate::timing::FAST_INFO_MS;
+use crate::timing::{FAST_INFO_MS, HAND_OVER_INFO_MS};
 
 /// How long a master that is new to us is asked for its replicas every second.
 const SETTLING_MS: u64 = 15_000;
@@ -54,8 +54,12 @@ pub(crate) struct Facts {
     pub announced: Option<bool>,
     /// `master_repl_offset`
     pub master_offset: Option<i64>,
+    /// `master_failover_state` is other than `no-failover`; `None` where FAILOVER is not known.
+    pub handing_over: Option<bool>,
     /// All keys, `None` while the node loads its data.
     pub keys: Option<u64>,
+    /// Further addresses, if it is a server that knows of such.
+    pub views: Option<ViewAddrs>,
 }
 
 impl Facts {
@@ -81,6 +85,7 @@ impl Facts {
                 "slave_priority" => facts.priority = Some(atoi(value)),
                 "slave_repl_offset" => facts.repl_offset = Some(atoi(value)),
                 "master_repl_offset" => facts.master_offset = Some(atoi(value)),
+                "master_failover_state" => facts.handing_over = Some(value != "no-failover"),
                 "loading" => loading = atoi(value) != 0,
                 _ if is_db(key) => keys = keys.saturating_add(keys_of(value)),
                 "replica_announced" => facts.announced = Some(atoi(value) != 0),
@@ -88,6 +93,7 @@ impl Facts {
             }
         }
         facts.keys = (!loading).then_some(keys);
+        facts.views = crate::views::announced(text);
         facts
     }
 }
@@ -124,15 +130,29 @@ fn replica_line(key: &str, value: &str) -> Option<(String, u16)> {
 
 /// Asks every node of `m` for INFO that is due for it.
 pub(crate) fn ask_due(c: &mut Core, m: &mut Master) {
-    let hurry = m.o_down.is_some() || !m.failover.is_idle();
+    // Whoever leads may hand over, and may be gone in the middle of it.
+    let following = m.following.is_some();
+    let hurry = m.o_down.is_some() || !m.failover.is_idle() || following;
+    let (handing_over, chosen) = match &m.failover {
+        Failover::HandOver { chosen, .. } => (true, Some(chosen)),
+        _ => (false, None),
+    };
     // Replicas turn up one after the other after a start or a switch: the master is asked more
     // often then.
     let settling = c.now().since(m.node.added_at) < SETTLING_MS;
-    let master_period = if settling { c.periods.info.min(1000) } else { c.periods.info };
+    let master_period = if handing_over {
+        HAND_OVER_INFO_MS
+    } else if settling || following || m.node.role == Role::Replica {
+        c.periods.info.min(1000)
+    } else {
+        c.periods.info
+    };
     ask_node(c, &mut m.node, master_period);
-    for node in m.replicas.values_mut() {
+    for (key, node) in &mut m.replicas {
         let now = c.now();
-        let period = if node.fast_info_until > now {
+        let period = if chosen == Some(key) {
+            HAND_OVER_INFO_MS
+        } else if node.fast_info_until > now {
             FAST_INFO_MS
         } else if hurry || node.master_link_down_ms != 0 || node.role == Role::Master {
             c.periods.info.min(1000)
@@ -200,7 +220,14 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     }
     let Some(node) = which.node_mut(m) else { return };
     note_replica_facts(node, &facts, now);
+    node.handing_over = facts.handing_over;
     node.keys = facts.keys.unwrap_or(node.keys);
+    if let Some(views) = &facts.views
+        && node.views != *views
+    {
+        node.views.clone_from(views);
+        c.persist();
+    }
     if *which == Which::Master {
         judge_poverty(c, m, &facts, rebooted);
     }
@@ -212,7 +239,8 @@ pub(crate) fn refresh(c: &mut Core, m: &mut Master, which: &Which, text: &[u8]) 
     }
     if let Which::Replica(key) = which
         && facts.role == Some(Role::Master)
-        && matches!(&m.failover, Failover::WaitPromotion { chosen, .. } if chosen == key)
+        && matches!(&m.failover, Failover::WaitPromotion { chosen, .. }
+            | Failover::HandOver { chosen, .. } if chosen == key)
     {
         failover::become_reconf_replicas(c, m);
     }

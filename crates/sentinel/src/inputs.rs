@@ -11,12 +11,12 @@ use stdx::MonoMs;
 use crate::addr::Addr;
 use crate::api::{ConnId, LinkPurpose, LogLevel, PersistToken};
 use crate::core::Core;
-use crate::hello::{HELLO_CHANNEL, Hello};
+use crate::hello::{HELLO_CHANNEL, Hello, REQUEST_CHANNEL};
 use crate::info::Which;
 use crate::link::{LinkId, Owner, Pending};
 use crate::machine::{Sentinel, Touched};
 use crate::model::{Live, Master, MasterId, Role};
-use crate::{hello, info, reconf, vote};
+use crate::{hello, info, planned, reconf, vote};
 
 /// A name that does not resolve is mentioned again after so long.
 const SAY_AGAIN_MS: u64 = 60_000;
@@ -104,7 +104,7 @@ impl Sentinel {
             }
             match purpose {
                 LinkPurpose::Command => self.replied(id, &value),
-                LinkPurpose::PubSub => touched.join(self.heard(&value)),
+                LinkPurpose::PubSub => touched.join(self.heard(id, &value)),
             }
         }
         touched
@@ -128,11 +128,19 @@ impl Sentinel {
                     self.with_node(id, |c, m, which| info::refresh(c, m, which, text));
                 }
             }
+            Pending::PeerInfo => {
+                if let Value::Bulk(text) = value {
+                    self.learn_peer_views(id, &String::from_utf8_lossy(text));
+                }
+            }
             Pending::Role => self.with_node(id, |_, m, which| {
                 if let Some(node) = which.node_mut(m) {
                     node.live =
                         Some(parse_role(value).unwrap_or(Live { role: node.role, offset: -1 }));
                 }
+            }),
+            Pending::Failover { epoch } => self.with_node(id, |c, m, _| {
+                planned::answered(c, m, epoch, value);
             }),
             Pending::Ask { master, peer, addr, vote_epoch } => self.with_master(master, |c, m| {
                 vote::answered(c, m, &peer, &addr, vote_epoch, value);
@@ -166,9 +174,18 @@ impl Sentinel {
     }
 
     /// One message on a subscription.
-    fn heard(&mut self, value: &Value) -> Touched {
+    fn heard(&mut self, id: LinkId, value: &Value) -> Touched {
         let Some([kind, channel, text]) = value.as_array() else { return Touched::Nothing };
-        if kind.as_bytes() != Some(b"message") || channel.as_str() != Some(HELLO_CHANNEL) {
+        if kind.as_bytes() != Some(b"message") {
+            return Touched::Nothing;
+        }
+        let asked_of = channel.as_str().and_then(|c| c.strip_prefix(REQUEST_CHANNEL));
+        if asked_of == Some(&self.c.myid) {
+            let runid = text.as_str().unwrap_or_default();
+            self.with_node(id, |c, m, which| planned::requested(c, m, which, runid));
+            return Touched::Nothing;
+        }
+        if channel.as_str() != Some(HELLO_CHANNEL) {
             return Touched::Nothing;
         }
         match text.as_str().and_then(Hello::parse) {

@@ -41,7 +41,8 @@
 //!    reply, and all later replies of that session, wait until a `Persisted` with that token or a
 //!    later one has come: a vote reaches the disk before the wire. PING, AUTH, HELLO, CLIENT,
 //!    COMMAND, ACL, SUBSCRIBE and SHUTDOWN are the driver's own.
-//! 9. **Publish** goes to the local subscribers of that channel and of matching patterns; **Log**
+//! 9. **Publish** goes to the local subscribers of that channel and of matching patterns, to each in
+//!    the view in which it sees the nodes; **Log**
 //!    to the log if the level allows it; **Resolve** to a resolver thread, answered by `Resolved`.
 //! 10. **Scripts.** `RunScript` starts a child without inherited descriptors; report
 //!     `ScriptStarted` or `ScriptNotStarted`, then `ScriptExited`. `KillScript` is SIGKILL.
@@ -62,6 +63,7 @@ mod io;
 mod link;
 mod machine;
 mod model;
+mod planned;
 mod reconf;
 mod rewrite;
 mod save;
@@ -70,17 +72,19 @@ mod select;
 mod status;
 mod switch;
 mod timing;
+mod views;
 mod vote;
 
 pub use addr::Addr;
 pub use api::{
     CloseReason, CommandOutcome, ConnId, ConnectError, Input, LinkPurpose, LogLevel, Now, Options,
-    Output, PersistToken, ScriptExit, ScriptId,
+    Output, PersistToken, ScriptExit, ScriptId, ViewPayload,
 };
 pub use conf::{ConfError, OrdinaryLine, ScriptLine, SentinelConf, words_before_comment};
-pub use hello::{HELLO_CHANNEL, Hello};
+pub use hello::{HELLO_CHANNEL, Hello, REQUEST_CHANNEL};
 pub use machine::Sentinel;
 pub use status::{MasterStatus, NodeStatus, PeerStatus, Status};
+pub use views::ReadViews;
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use stdx::MonoMs;
 
 use crate::addr::Addr;
 use crate::api::{CloseReason, ConnId, LinkPurpose};
-use crate::hello::HELLO_CHANNEL;
+use crate::hello::{HELLO_CHANNEL, REQUEST_CHANNEL};
 use crate::io::Io;
 use crate::model::{MasterId, ReplicaKey};
 use crate::timing::{CONNECT_WAIT_MS, PENDING_MAX, RETRY_MS, SILENT_RECYCLE_MS};
@@ -43,7 +43,13 @@ pub(crate) enum Pending {
         sent: MonoMs,
     },
     Info,
+    /// INFO of a peer.
+    PeerInfo,
     Role,
+    /// FAILOVER, in the epoch of a planned switch.
+    Failover {
+        epoch: u64,
+    },
     /// `is-master-down-by-addr`: about which master and address, from which entry, and the epoch
     /// in which a vote was asked for.
     Ask {
@@ -137,6 +143,8 @@ pub(crate) struct Link {
     pub is_redoubt: Option<bool>,
     /// Connection on which a peer was asked for its kind.
     pub kind_asked: Option<ConnId>,
+    /// Connection on which a peer was last asked for its further addresses, and when.
+    pub views_asked: Option<(ConnId, MonoMs)>,
     pub local_ip: Option<IpAddr>,
     /// User and password to log in with.
     pub login: Option<(Option<String>, String)>,
@@ -144,6 +152,8 @@ pub(crate) struct Link {
     pub renamed: BTreeMap<String, String>,
     /// `sentinel-<first 8 of myid>`.
     client_name: String,
+    /// Where a master that is about to end asks this sentinel to lead.
+    request_channel: String,
     /// The command connection stood at least once.
     pub ever_up: bool,
     failures: u32,
@@ -151,7 +161,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub fn new(id: LinkId, owner: Owner, addr: Addr, client_name: &str, now: MonoMs) -> Link {
+    pub fn new(id: LinkId, owner: Owner, addr: Addr, myid: &str, now: MonoMs) -> Link {
         Link {
             id,
             owner,
@@ -170,10 +180,12 @@ impl Link {
             rtt: 0,
             is_redoubt: None,
             kind_asked: None,
+            views_asked: None,
             local_ip: None,
             login: None,
             renamed: BTreeMap::new(),
-            client_name: client_name.to_string(),
+            client_name: format!("sentinel-{}", &myid[..8.min(myid.len())]),
+            request_channel: format!("{REQUEST_CHANNEL}{myid}"),
             ever_up: false,
             failures: 0,
             grace: 0,
@@ -479,6 +491,8 @@ impl Link {
                 let name = format!("{}-pubsub", self.client_name);
                 self.encode(&mut bytes, &["CLIENT", "SETNAME", &name]);
                 self.encode(&mut bytes, &["SUBSCRIBE", HELLO_CHANNEL]);
+                // Apart, so that a user without a right to it still hears hellos.
+                self.encode(&mut bytes, &["SUBSCRIBE", &self.request_channel]);
                 io.send(conn, bytes);
             }
         }

@@ -17,7 +17,7 @@ use crate::model::{Failover, Master, Node, Peer, Role};
 use crate::save::MUTE_MARK;
 use crate::status::Status;
 use crate::timing::LEADER_PING_MS;
-use crate::{down, failover, hello, info, reconf, scripts, vote};
+use crate::{down, failover, hello, info, reconf, scripts, views, vote};
 
 /// A sentinel without I/O. The driver's duties are listed at the head of the crate.
 pub struct Sentinel {
@@ -105,9 +105,17 @@ impl Sentinel {
             name: conf.name,
         };
         c.set_login(link, &m);
+        let views_at = |addr: &Addr| {
+            conf.views.iter().find(|(known, _)| known.same(addr)).map(|(_, views)| views.clone())
+        };
+        m.node.views = views_at(&m.node.addr).unwrap_or_default();
         for addr in conf.replicas {
+            let views = views_at(&addr).unwrap_or_default();
             if m.replica_at(&addr.host, addr.port).is_none() && !m.node.addr.same(&addr) {
-                info::insert_replica(c, &mut m, addr);
+                let key = info::insert_replica(c, &mut m, addr);
+                if let Some(node) = m.replicas.get_mut(&key) {
+                    node.views = views;
+                }
             }
         }
         for (addr, runid) in conf.peers {
@@ -126,7 +134,8 @@ impl Sentinel {
                 }
                 None => c.add_link(Owner::Peer, addr.clone()),
             };
-            let peer = Peer::new(addr, link, runid, now);
+            let views = views_at(&addr).unwrap_or_default();
+            let peer = Peer { views, ..Peer::new(addr, link, runid, now) };
             if let Some(double) = m.peers.insert(peer.key(), peer) {
                 c.release_link(double.link);
             }
@@ -236,11 +245,25 @@ impl Sentinel {
     /// Runs SENTINEL, ROLE, PUBLISH, INFO (its Sentinel section only, see [`Sentinel::info`]) or
     /// PING, and writes the reply.
     pub fn command(&mut self, now: Now, argv: &[&[u8]], reply: &mut resp::Reply) -> CommandOutcome {
+        self.command_in_view(now, None, argv, reply)
+    }
+
+    /// The same for a client that sees the nodes from another side: it is told the addresses that
+    /// they have in this view. Nodes and sentinels that ask have no view.
+    pub fn command_in_view(
+        &mut self,
+        now: Now,
+        view: Option<&str>,
+        argv: &[&[u8]],
+        reply: &mut resp::Reply,
+    ) -> CommandOutcome {
         let Some(late) = self.enter(now) else {
             reply.error("ERR this Sentinel is shutting down");
             return CommandOutcome::Done;
         };
+        self.c.asker_view = view.map(str::to_string);
         let outcome = self.dispatch_command(argv, reply);
+        self.c.asker_view = None;
         self.run(&Touched::Nothing, late);
         outcome
     }
@@ -429,6 +452,7 @@ fn sweep(c: &mut Core, m: &mut Master, late: u64) {
     drive_links(c, m);
     info::ask_due(c, m);
     hello::publish_due(c, m);
+    views::ask_peers(c, m);
     reconf::ask_kind(c, m);
     if c.tilt.is_none() {
         down::judge(c, m);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stdx::MonoMs;
+use stdx::{MonoMs, ViewAddrs};
 
 use crate::addr::Addr;
 use crate::api::PersistToken;
@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub poor_since: Option<MonoMs>,
     pub script_kill_sent: bool,
     pub reconf: Reconf,
+    /// Its INFO told of a FAILOVER: `Some(true)` while one is under way, none if it knows of none.
+    pub handing_over: Option<bool>,
     /// Live state, while it is asked for and after.
     pub live: Option<Live>,
     pub live_asked: bool,
@@ -102,6 +104,8 @@ pub(crate) struct Node {
     /// It has not been seen as a replica since it was the master, or since it was found: when it
     /// calls itself master it is an old one that came back, not one that was just promoted.
     pub may_be_old_master: bool,
+    /// Its further addresses.
+    pub views: ViewAddrs,
 }
 
 impl Node {
@@ -133,6 +137,7 @@ impl Node {
             poor_since: None,
             script_kill_sent: false,
             reconf: Reconf::None,
+            handing_over: None,
             live: None,
             live_asked: false,
             live_info: false,
@@ -140,6 +145,7 @@ impl Node {
             added_at: now,
             up_since: now,
             may_be_old_master: true,
+            views: ViewAddrs::default(),
         }
     }
 }
@@ -172,6 +178,8 @@ pub(crate) struct Peer {
     pub leader: Option<String>,
     pub leader_epoch: u64,
     pub named: Option<Named>,
+    /// Its further addresses.
+    pub views: ViewAddrs,
 }
 
 impl Peer {
@@ -189,6 +197,7 @@ impl Peer {
             leader: None,
             leader_epoch: 0,
             named: None,
+            views: ViewAddrs::default(),
         }
     }
 
@@ -198,12 +207,40 @@ impl Peer {
     }
 }
 
+/// Why a failover was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The master is objectively down.
+    Down,
+    /// SENTINEL FAILOVER in Redis's way: no votes, and the master is not asked.
+    Forced,
+    /// The master hands over, because it is about to end, or on an operator's word.
+    Planned(Plan),
+}
+
+impl Cause {
+    pub fn is_planned(self) -> bool {
+        matches!(self, Cause::Planned(_))
+    }
+}
+
+/// Who wants a planned switch: that decides what becomes of it when it cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// The master, before it ends: without a majority, or a replica, it comes to nothing.
+    Shutdown,
+    /// `SENTINEL FAILOVER name COORDINATED`: the same.
+    Coordinated,
+    /// `SENTINEL FAILOVER name`: when no majority answers the switch is made without one, as in
+    /// Redis; when the master refuses, a replica is promoted without it.
+    Anyhow,
+}
+
 /// What is common to all states of a running failover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Term {
     pub failover_epoch: u64,
-    /// By SENTINEL FAILOVER: no votes, master not down.
-    pub forced: bool,
+    pub cause: Cause,
     /// When the present state was entered.
     pub since: MonoMs,
 }
@@ -214,6 +251,7 @@ pub(crate) struct Term {
 /// Idle -> WaitStart -> SelectReplica -> SendReplicaofNoOne -> WaitPromotion
 ///      -> ReconfReplicas -> UpdateConfig -> Idle
 /// ```
+/// A planned switch has HandOver in the place of SendReplicaofNoOne and WaitPromotion.
 /// Any state up to WaitPromotion may abort to Idle; the later ones only finish.
 ///
 /// Source: redis 7.0 `sentinel.c:sentinelFailoverStateMachine`.
@@ -239,6 +277,13 @@ pub(crate) enum Failover {
         term: Term,
         chosen: ReplicaKey,
     },
+    /// The master was sent `FAILOVER TO` the chosen replica, which has to say `role:master`.
+    /// `accepted`: it has answered OK.
+    HandOver {
+        term: Term,
+        chosen: ReplicaKey,
+        accepted: bool,
+    },
     /// The new master exists; the others are being told.
     /// `all_told_at`: when the last reachable replica got its SLAVEOF.
     ReconfReplicas {
@@ -261,6 +306,7 @@ impl Failover {
             | Failover::SelectReplica { term }
             | Failover::SendReplicaofNoOne { term, .. }
             | Failover::WaitPromotion { term, .. }
+            | Failover::HandOver { term, .. }
             | Failover::ReconfReplicas { term, .. }
             | Failover::UpdateConfig { term, .. } => Some(term),
         }
@@ -284,7 +330,8 @@ impl Failover {
     pub fn chosen(&self) -> Option<&ReplicaKey> {
         match self {
             Failover::SendReplicaofNoOne { chosen, .. }
-            | Failover::WaitPromotion { chosen, .. } => Some(chosen),
+            | Failover::WaitPromotion { chosen, .. }
+            | Failover::HandOver { chosen, .. } => Some(chosen),
             _ => self.promoted(),
         }
     }
@@ -297,6 +344,7 @@ impl Failover {
             Failover::SelectReplica { .. } => "select_slave",
             Failover::SendReplicaofNoOne { .. } => "send_slaveof_noone",
             Failover::WaitPromotion { .. } => "wait_promotion",
+            Failover::HandOver { .. } => "send_failover",
             Failover::ReconfReplicas { .. } => "reconf_slaves",
             Failover::UpdateConfig { .. } => "update_config",
         }
@@ -374,6 +422,16 @@ impl Master {
             Some(node) => &node.addr,
             None => &self.node.addr,
         }
+    }
+
+    /// The node that clients are told to be the master.
+    pub fn current_node(&self) -> &Node {
+        self.failover.promoted().and_then(|key| self.replicas.get(key)).unwrap_or(&self.node)
+    }
+
+    /// The data node at this address.
+    pub fn node_at(&self, host: &str, port: u16) -> Option<&Node> {
+        std::iter::once(&self.node).chain(self.replicas.values()).find(|n| n.addr.is(host, port))
     }
 
     /// Votes that are needed to lead: a majority of all known sentinels, and the quorum.

@@ -3,6 +3,8 @@
 //! How it is said, in which line, is `rewrite`'s business.
 //! Source: redis 7.0 `sentinel.c:rewriteConfigSentinelOption`.
 
+use stdx::ViewAddrs;
+
 use crate::addr::Addr;
 use crate::conf::MasterConf;
 use crate::machine::Sentinel;
@@ -30,6 +32,7 @@ impl Sentinel {
         one("announce-port", (globals.announce_port != 0).then_some(port.as_str()));
         one("sentinel-user", globals.sentinel_user.as_deref());
         one("sentinel-pass", globals.sentinel_pass.as_deref());
+        one("announce-view", globals.announce_view.as_deref());
         for (name, value, default) in [
             ("resolve-hostnames", globals.resolve_hostnames, false),
             ("announce-hostnames", globals.announce_hostnames, false),
@@ -50,6 +53,14 @@ impl Sentinel {
         }
         text
     }
+}
+
+/// Who of a master has further addresses.
+fn views_known(m: &Master) -> impl Iterator<Item = (&Addr, &ViewAddrs)> {
+    let nodes = std::iter::once(&m.node).chain(m.replicas.values());
+    let nodes = nodes.map(|node| (&node.addr, &node.views));
+    let peers = m.peers.values().map(|peer| (&peer.addr, &peer.views));
+    nodes.chain(peers).filter(|(_, views)| !views.is_empty())
 }
 
 /// What the file should say about one master.
@@ -92,6 +103,10 @@ fn wanted_of(m: &Master, wanted: &mut Vec<Wanted>) {
         let addr = if node.addr.same(addr) { &m.node.addr } else { &node.addr };
         let port = addr.port.to_string();
         wanted.push(Wanted::new(&["known-replica", name, &addr.host, &port], true, false));
+    }
+    for (addr, views) in views_known(m) {
+        let (port, views) = (addr.port.to_string(), views.to_string());
+        wanted.push(Wanted::new(&["known-view", name, &addr.host, &port, &views], true, false));
     }
     for peer in m.peers.values() {
         let port = peer.addr.port.to_string();

@@ -37,9 +37,18 @@ pub(crate) fn all_answered(c: &Core, m: &Master) -> bool {
 
 /// The replica to promote, if any is fit.
 pub(crate) fn choose(c: &Core, m: &Master) -> Option<ReplicaKey> {
+    choose_among(c, m, |_| true)
+}
+
+/// The same of those for which `may` holds.
+pub(crate) fn choose_among(
+    c: &Core,
+    m: &Master,
+    may: impl Fn(&Node) -> bool,
+) -> Option<ReplicaKey> {
     m.replicas
         .iter()
-        .filter(|(_, node)| is_fit(c, m, node))
+        .filter(|(_, node)| is_fit(c, m, node) && may(node))
         .min_by(|(_, a), (_, b)| rank(a, b))
         .map(|(key, _)| key.clone())
 }
@@ -75,6 +84,10 @@ fn is_fit(c: &Core, m: &Master, node: &Node) -> bool {
         if m.node.s_down.is_some() { c.periods.ping * 5 } else { c.periods.info * 3 };
     if node.info_at.is_none_or(|at| now.since(at) > info_age_max) {
         return false;
+    }
+    // Nobody can have a link to a master that is itself a replica of somebody without one.
+    if m.node.role == Role::Replica {
+        return true;
     }
     let master_down_for = m.node.s_down.map_or(0, |since| now.since(since));
     node.master_link_down_ms <= master_down_for + m.down_after * 10

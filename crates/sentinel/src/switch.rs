@@ -3,19 +3,26 @@
 //!
 //! Source: redis 7.0 `sentinel.c:sentinelResetMasterAndChangeAddress`.
 
+use stdx::ViewAddrs;
+
 use crate::addr::Addr;
 use crate::api::LogLevel;
 use crate::core::Core;
-use crate::failover;
 use crate::link::Owner;
 use crate::model::{Failover, Master, Node, ReplicaKey, Role};
+use crate::views::Seen;
+use crate::{failover, planned};
 
 /// The end of our own failover: the promoted replica takes the entry's place.
 pub(crate) fn finish(c: &mut Core, m: &mut Master) {
     let Failover::UpdateConfig { promoted, .. } = &m.failover else { return };
     let to = m.replicas[promoted].addr.clone();
+    let planned = m.failover.term().is_some_and(|term| term.cause.is_planned());
     switch_event(c, m, &to);
     switch_to(c, m, to, None);
+    if planned {
+        planned::dismiss(c, m);
+    }
 }
 
 /// A peer names another master under a newer epoch: that is the master now.
@@ -32,11 +39,17 @@ pub(crate) fn adopt_configuration(c: &mut Core, m: &mut Master, from: &str, to: 
 }
 
 fn switch_event(c: &mut Core, m: &Master, to: &Addr) {
-    let names = c.hostnames();
-    let old = m.node.addr.announced(names);
-    let new = to.announced(names);
-    let payload = format!("{} {old} {} {new} {}", m.name, m.node.addr.port, to.port);
-    c.event(LogLevel::Warning, "+switch-master", &payload, m.notification_script.as_deref());
+    let unknown = ViewAddrs::default();
+    let views = m.node_at(&to.host, to.port).map_or(&unknown, |node| &node.views);
+    let text = |seen: Seen<'_>| {
+        let (old, old_port) = c.told(&m.node.addr, &m.node.views, seen);
+        let (new, new_port) = c.told(to, views, seen);
+        format!("{} {old} {old_port} {new} {new_port}", seen.name(m))
+    };
+    let payload = text(Seen::default());
+    let views = c.in_views(m, &payload, &text);
+    let script = m.notification_script.as_deref();
+    c.event_in_views(LogLevel::Warning, "+switch-master", &payload, views, script);
 }
 
 /// Makes the node at `to` the master of this entry and the old one a replica of it. Links and what
@@ -112,6 +125,7 @@ fn fresh_node(c: &mut Core, node: Node, role: Role) -> Node {
         may_be_old_master: node.may_be_old_master && role == Role::Replica,
         role_at: if kept_role { node.role_at } else { now },
         told_at: node.told_at,
+        views: node.views,
         ..Node::new(node.addr, node.link, role, now)
     }
 }

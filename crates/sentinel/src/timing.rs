@@ -33,6 +33,12 @@ pub const LEADER_PAUSE_MAX_MS: u64 = 250;
 pub const FAST_INFO_MS: u64 = 50;
 /// How long that pace is kept.
 pub const FAST_INFO_FOR_MS: u64 = 1000;
+/// How long a planned switch holds the master's writes while the replica catches up.
+pub const CATCH_UP_MS: u64 = 2000;
+/// How much longer the leader of a planned switch waits to hear that it was made.
+pub const HAND_OVER_MS: u64 = 1500;
+/// Pace of INFO to both nodes meanwhile: until it is seen, clients wait.
+pub const HAND_OVER_INFO_MS: u64 = 10;
 /// Epochs above this are nonsense from a broken peer and are ignored.
 pub const EPOCH_MAX: u64 = 1 << 62;
 /// Default of `sentinel crash-grace`.

@@ -11,7 +11,7 @@ use crate::conf::valid_runid;
 use crate::core::Core;
 use crate::down::owed_for;
 use crate::link::Pending;
-use crate::model::{Failover, Following, Master};
+use crate::model::{Cause, Failover, Following, Master};
 use crate::timing::{DESYNC_MS, EPOCH_MAX, LEADER_DEAD_MS, LEADER_SILENT_MS, RANK_STEP_MS};
 
 /// Asks every peer for its opinion, or for its vote while we are a candidate.
@@ -21,7 +21,7 @@ pub(crate) fn ask(c: &mut Core, m: &mut Master) {
     }
     // In a forced failover nobody is asked: no vote is needed, and the master is up.
     let vote_epoch = match &m.failover {
-        Failover::WaitStart { term, token } if !term.forced => {
+        Failover::WaitStart { term, token } if term.cause != Cause::Forced => {
             if !c.is_durable(*token) {
                 return;
             }

@@ -128,7 +128,7 @@ impl Faults {
         } else {
             prng.below(nodes as u64) as usize
         };
-        match prng.below(12) {
+        match prng.below(14) {
             0 | 1 => {
                 world.crash(node, prng.chance(70));
                 let with_disk = prng.chance(80);
@@ -165,6 +165,20 @@ impl Faults {
                         self.later(world, ms, Repair::Heal { from: peer, to: any });
                     }
                 }
+            }
+            12 => {
+                // The master is told to end, and does a while after; or it is called off.
+                world.ask_to_lead(node, sentinel);
+                if prng.chance(60) {
+                    let ms = prng.between(1, 4000);
+                    world.run_ms(ms);
+                    world.crash(node, true);
+                    let ms = prng.between(20, 12_000);
+                    self.later(world, ms, Repair::Restart { host: node, with_disk: true });
+                }
+            }
+            13 => {
+                world.command(sentinel, &["SENTINEL", "FAILOVER", "mymaster", "COORDINATED"]);
             }
             9 => {
                 world.stall_disk(sentinel, prng.between(50, 4000));

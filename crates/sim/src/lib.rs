@@ -11,6 +11,8 @@
 
 pub mod chaos;
 pub mod cluster;
+#[cfg(feature = "data")]
+pub mod data;
 pub mod figures;
 
 mod check;
@@ -23,6 +25,35 @@ mod wire;
 mod world;
 
 pub use world::{Entry, Host, World, WorldOptions};
+
+// The server's own rooms, compiled here with a simulated operating system below them. They name the
+// rest of the binary by these paths.
+#[cfg(feature = "data")]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods)]
+// Its threads are real, their turns are not.
+mod os;
+#[cfg(feature = "data")]
+use os::log;
+#[cfg(feature = "data")]
+use os::program::{self, container, crash};
+#[cfg(feature = "data")]
+#[path = "../../redoubt/src/io"]
+#[allow(dead_code)] // Some is for other drivers than this one.
+mod io {
+    pub mod addr;
+    pub mod balance;
+    pub mod conn;
+    pub mod replica;
+    pub mod stream;
+    pub mod worker;
+    pub use crate::os::sys::memory;
+    pub use crate::os::{gateway, listen, sys, tls};
+}
+#[cfg(feature = "data")]
+#[path = "../../redoubt/src/server/mod.rs"]
+#[allow(dead_code, unused_imports, clippy::disallowed_types, clippy::disallowed_methods)]
+// As in the binary.
+mod server;
 
 #[cfg(test)]
 mod tests;

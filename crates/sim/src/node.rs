@@ -34,6 +34,16 @@ pub enum Effect {
     },
 }
 
+/// A FAILOVER: this replica is to take over.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    pub target: String,
+    /// In µs.
+    pub until: u64,
+    /// The target was promoted; this node has yet to hear of it.
+    pub promoted: bool,
+}
+
 /// One simulated redis-server.
 pub struct DataNode {
     pub ip: String,
@@ -55,6 +65,8 @@ pub struct DataNode {
     /// What a restart finds: master and offset.
     pub disk: (Option<(String, u16)>, i64),
     pub connected_replicas: Vec<(String, u16, i64)>,
+    /// Its FAILOVER; nothing is written meanwhile.
+    pub handover: Option<Handover>,
 }
 
 impl DataNode {
@@ -79,6 +91,7 @@ impl DataNode {
             offset_since: 0,
             sessions: BTreeMap::new(),
             connected_replicas: Vec::new(),
+            handover: None,
         }
     }
 
@@ -93,6 +106,7 @@ impl DataNode {
         self.sync_done_at = None;
         self.offset_since = now;
         self.connected_replicas.clear();
+        self.handover = None;
     }
 
     pub fn follow(&mut self, now: u64, master: Option<(String, u16)>) {
@@ -150,6 +164,36 @@ impl DataNode {
             }
             ["info", ..] => reply.bulk(self.info(now).as_bytes()),
             ["role"] => self.role(reply),
+            ["failover", "abort"] => match self.handover.take() {
+                Some(handover) => {
+                    if handover.promoted {
+                        self.follow(now, None);
+                    }
+                    reply.ok();
+                }
+                None => reply.error("ERR No failover in progress."),
+            },
+            ["failover", "to", host, port, "timeout", ms] => {
+                let known = self
+                    .connected_replicas
+                    .iter()
+                    .any(|(ip, p, _)| ip == host && p.to_string() == *port);
+                if self.master.is_some() {
+                    reply.error("ERR FAILOVER is not valid when server is a replica.");
+                } else if self.handover.is_some() {
+                    reply.error("ERR FAILOVER already in progress.");
+                } else if !known {
+                    reply.error("ERR FAILOVER target HOST and PORT is not a replica.");
+                } else {
+                    let until = now + ms.parse::<u64>().unwrap_or(0) * 1000;
+                    let target = (*host).to_string();
+                    self.handover = Some(Handover { target, until, promoted: false });
+                    reply.ok();
+                }
+            }
+            ["slaveof", ..] if self.handover.is_some() => {
+                reply.error("ERR REPLICAOF not allowed while failing over.");
+            }
             ["slaveof", "no", "one"] => {
                 reply.ok();
                 self.follow(now, None);
@@ -206,6 +250,12 @@ impl DataNode {
 
     fn info(&self, now: u64) -> String {
         let mut text = format!("# Server\r\nrun_id:{}\r\n\r\n# Replication\r\n", self.runid);
+        let state = match &self.handover {
+            None => "no-failover",
+            Some(handover) if handover.promoted => "failover-in-progress",
+            Some(_) => "waiting-for-sync",
+        };
+        text.push_str(&format!("master_failover_state:{state}\r\n"));
         match &self.master {
             None => {
                 text.push_str("role:master\r\n");

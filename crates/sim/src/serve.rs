@@ -86,7 +86,9 @@ impl World {
             if !self.hosts[node].alive || self.hosts[node].paused {
                 continue;
             }
+            self.hand_over(node);
             match self.nodes[node].master.clone() {
+                None if self.nodes[node].handover.is_some() => {}
                 None => {
                     self.nodes[node].offset += self.prng.below(40) as i64;
                     self.nodes[node].offset_since = self.now;
@@ -96,6 +98,33 @@ impl World {
             }
         }
         self.push(self.now + REPLICATION_US, Event::Replication);
+    }
+
+    /// Takes a node's FAILOVER as far as it can go now.
+    fn hand_over(&mut self, node: usize) {
+        let Some(handover) = self.nodes[node].handover.clone() else { return };
+        let Some(target) = self.node_at(&handover.target) else { return };
+        let there =
+            self.hosts[target].alive && !self.hosts[target].paused && self.net.talk(node, target);
+        if handover.promoted {
+            if there {
+                self.nodes[node].handover = None;
+            }
+            return;
+        }
+        let follows = self.follows(target) == Some(node) && self.nodes[target].link_up;
+        let equal = self.nodes[target].offset == self.nodes[node].offset;
+        if there && follows && equal {
+            let lost = self.prng.chance(10);
+            self.nodes[target].follow(self.now, None);
+            self.nodes[node].follow(self.now, Some((handover.target, NODE_PORT)));
+            match &mut self.nodes[node].handover {
+                Some(handover) if lost => handover.promoted = true,
+                handover => *handover = None,
+            }
+        } else if self.now >= handover.until {
+            self.nodes[node].handover = None;
+        }
     }
 
     pub(crate) fn replicas_of(&self, node: usize) -> Vec<(String, u16, i64)> {
@@ -123,7 +152,10 @@ impl World {
             && (self.nodes[master].master.is_none() || self.nodes[master].link_up);
         let target = self.nodes[master].offset;
         let refused = !self.hosts[master].alive && self.hosts[master].kernel;
-        let lag = self.prng.below(25) as i64;
+        let mut lag = self.prng.below(25) as i64;
+        if self.nodes[master].handover.is_some() {
+            lag = 0;
+        }
         let work = self.prng.between(1000, 60_000);
         let me = &mut self.nodes[node];
         if !reachable {

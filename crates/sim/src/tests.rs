@@ -578,3 +578,54 @@ fn seeds_replay() {
     let (_, b) = chaos::run_world(7);
     assert_eq!(a.log_text(), b.log_text());
 }
+
+/// A planned switch that the master asks for: no suspicion, one election, and the replica that takes
+/// over has everything.
+#[test]
+fn a_master_that_asks_is_replaced() {
+    for seed in 1..=20 {
+        let mut world = world(WorldOptions { seed, ..Default::default() });
+        world.ask_to_lead(0, seed as usize % 3);
+        assert!(world.run_until(2000, |w| w.switches == 1), "{}", world.log_text());
+        await_peace(&mut world, 3000);
+        world.run_ms(20_000);
+        assert_eq!((world.switches, world.elections()), (1, 1), "{}", world.log_text());
+        assert!(world.demotions.is_empty(), "{}", world.log_text());
+        assert_eq!(count(&world, "+odown") + count(&world, "+sdown"), 0, "{}", world.log_text());
+        no_violations(&world);
+    }
+}
+
+/// The leader dies, at any moment of a planned switch: the others find out whatever has come of it.
+#[test]
+fn the_leader_of_a_planned_switch_dies() {
+    for seed in 1..=60 {
+        let options = WorldOptions { seed, down_after: 1000, ..Default::default() };
+        let mut world = world(options);
+        world.ask_to_lead(0, 1);
+        world.run_until_us(world.now + seed * 500);
+        let host = world.sentinel_host(1);
+        world.crash(host, true);
+        world.run_ms(10_000);
+        world.restart(host, true);
+        await_peace(&mut world, 20_000);
+        no_violations(&world);
+    }
+}
+
+/// Without a majority nothing is begun: the master is never told to hand over.
+#[test]
+fn a_planned_switch_wants_a_majority() {
+    for seed in 1..=20 {
+        let mut world = world(WorldOptions { seed, ..Default::default() });
+        for index in 1..3 {
+            let host = world.sentinel_host(index);
+            world.crash(host, true);
+        }
+        world.ask_to_lead(0, 0);
+        world.run_ms(5000);
+        assert!(world.is_master(0) && world.switches == 0, "{}", world.log_text());
+        assert_eq!(count(&world, "+failover-state-send-failover"), 0, "{}", world.log_text());
+        no_violations(&world);
+    }
+}

@@ -503,6 +503,16 @@ impl World {
         }
     }
 
+    /// A data node that is about to end asks a sentinel to lead a planned switch.
+    pub fn ask_to_lead(&mut self, node: usize, sentinel: usize) {
+        if !self.hosts[node].alive || self.hosts[node].paused {
+            return;
+        }
+        let channel = format!("{}{}", sentinel::REQUEST_CHANNEL, self.seats[sentinel].runid);
+        let message = self.nodes[node].runid.clone();
+        self.apply(node, 0, node, crate::node::Effect::Publish { channel, message });
+    }
+
     /// Has a sentinel run a command, as a client would.
     pub fn command(&mut self, index: usize, words: &[&str]) -> String {
         let now = self.seats[index].time(self.now);

@@ -8,6 +8,7 @@ mod glob;
 mod num;
 mod prng;
 mod time;
+mod views;
 
 pub use glob::glob_match;
 pub use num::{
@@ -16,3 +17,4 @@ pub use num::{
 };
 pub use prng::Prng;
 pub use time::{MonoMs, UnixMs};
+pub use views::{CANONICAL_VIEW, ViewAddrs, is_view_name, parse_host_port, show_host_port};

@@ -32,6 +32,7 @@ use std::ptr::{self, NonNull};
 use stdx::I64_MAX_LEN;
 
 mod layout;
+mod parts;
 mod strings;
 
 use layout::*;

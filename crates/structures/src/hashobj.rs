@@ -266,6 +266,24 @@ impl Hash {
         }
     }
 
+    /// The table, if the hash has one; for handing it out in parts.
+    pub(crate) fn table(&self) -> Option<&Table<Field>> {
+        match &self.0 {
+            Repr::Table(table) => Some(table),
+            Repr::TimedTable(timed) => Some(&timed.table),
+            Repr::Listpack(_) | Repr::TimedPack(_) => None,
+        }
+    }
+
+    /// As [`Hash::table`].
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Table<Field>> {
+        match &mut self.0 {
+            Repr::Table(table) => Some(table),
+            Repr::TimedTable(timed) => Some(&mut timed.table),
+            Repr::Listpack(_) | Repr::TimedPack(_) => None,
+        }
+    }
+
     fn become_table(&mut self) {
         match &self.0 {
             Repr::Listpack(_) => {

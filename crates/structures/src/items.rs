@@ -167,6 +167,17 @@ impl<const PRE: usize> Drop for Member<PRE> {
 }
 
 impl<const PRE: usize> TableEntry for Member<PRE> {
+    /// Sorted sets, whose members have scores, see to it themselves.
+    const IN_PARTS: bool = PRE == 0;
+
+    fn twin(&self) -> Option<Member<PRE>> {
+        Some(self.clone())
+    }
+
+    fn copied_bytes(&self) -> usize {
+        self.mem_usage()
+    }
+
     #[inline]
     fn key(&self) -> &[u8] {
         self.text()
@@ -343,6 +354,16 @@ impl Drop for Field {
 }
 
 impl TableEntry for Field {
+    const IN_PARTS: bool = true;
+
+    fn twin(&self) -> Option<Field> {
+        Some(self.clone())
+    }
+
+    fn copied_bytes(&self) -> usize {
+        self.mem_usage()
+    }
+
     #[inline]
     fn key(&self) -> &[u8] {
         self.field()

@@ -25,6 +25,7 @@ mod list;
 mod listpack;
 mod pack;
 mod paged;
+mod parts;
 mod set;
 mod size;
 mod stream;
@@ -44,6 +45,7 @@ pub use limits::Limits;
 pub use list::{List, ListIter, ListNode, ListNodeOwned};
 pub use listpack::{Corrupt, Listpack, ListpackIter};
 pub use paged::{PAGE_SIZE, PagedStr};
+pub use parts::{Part, PartsHead};
 pub use set::{Set, SetIter, SetRepr};
 pub use size::class_size;
 pub use stream::{

@@ -1,30 +1,52 @@
 //! Long strings, in pages of 64 KiB.
 //!
 //! Appending to, or writing into, a string of any length costs what is written, never a copy of
-//! the whole; and a snapshot can copy such a value out page by page. A page that holds only zeros
-//! and was never written takes no memory.
+//! the whole. A page that holds only zeros and was never written takes no memory.
+//!
+//! Copies share their pages, which stand in groups of 64: a copy of 512 MB is 128 pointers, and
+//! whoever writes into a shared string copies one group and one page. So a snapshot takes such a value
+//! at once, and the work that it charges to writers does not depend on its length. Rejected: copying
+//! out the pages that change, as the tables do; it has to know how far the snapshot is.
+
+use std::sync::Arc;
 
 /// Bytes per page.
 pub const PAGE_SIZE: usize = 64 * 1024;
+/// Pages in a group.
+const GROUP: usize = 64;
 
-type Page = Box<[u8; PAGE_SIZE]>;
+type Page = Arc<[u8; PAGE_SIZE]>;
 
-/// A byte string in pages.
+/// Pages that follow each other; absent ones are zeros.
+#[derive(Clone)]
+struct Group([Option<Page>; GROUP]);
+
+/// A byte string in pages. A copy is cheap: it shares the pages.
 ///
-/// Invariants: there are `len / PAGE_SIZE`, rounded up, pages; what a page holds beyond the
-/// string's end is zero; `None` stands for a page of zeros.
+/// Invariants: there are as many groups as pages for `len` bytes need, rounded up; what lies beyond
+/// the string's end is zero; `None` stands for zeros.
 #[derive(Clone, Default)]
 pub struct PagedStr {
-    pages: Vec<Option<Page>>,
+    groups: Vec<Option<Arc<Group>>>,
     len: usize,
 }
 
 /// What an absent page reads as.
 static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
-fn zero_page() -> Page {
-    // Goes through a vector so that the page never stands on the stack.
-    vec![0u8; PAGE_SIZE].into_boxed_slice().try_into().expect("the length is that of a page")
+/// A page with a copy of `bytes`. Goes through a vector, so that the page never stands on the stack.
+fn page_of(bytes: &[u8; PAGE_SIZE]) -> Page {
+    let page: Arc<[u8]> = Arc::from(bytes.as_slice());
+    page.try_into().expect("the length is that of a page")
+}
+
+/// The page, to be changed; a shared one is copied.
+fn unshared(page: &mut Option<Page>) -> &mut [u8; PAGE_SIZE] {
+    let alone = page.as_mut().is_some_and(|page| Arc::get_mut(page).is_some());
+    if !alone {
+        *page = Some(page_of(page.as_deref().unwrap_or(&ZEROS)));
+    }
+    page.as_mut().and_then(Arc::get_mut).expect("nobody else has the page")
 }
 
 impl PagedStr {
@@ -55,10 +77,27 @@ impl PagedStr {
         self.write_at(self.len, bytes);
     }
 
+    fn groups_for(len: usize) -> usize {
+        len.div_ceil(PAGE_SIZE * GROUP)
+    }
+
+    /// What page `n` reads as.
+    fn page(&self, n: usize) -> &[u8; PAGE_SIZE] {
+        let group = self.groups[n / GROUP].as_ref();
+        group.and_then(|group| group.0[n % GROUP].as_deref()).unwrap_or(&ZEROS)
+    }
+
+    /// The group of page `n`, to be changed; a shared one is copied.
+    fn group_mut(&mut self, n: usize) -> &mut Group {
+        let group = &mut self.groups[n / GROUP];
+        let group = group.get_or_insert_with(|| Arc::new(Group([const { None }; GROUP])));
+        Arc::make_mut(group)
+    }
+
     /// Makes the string at least `len` bytes long, with zeros.
     pub fn grow_to(&mut self, len: usize) {
         if len > self.len {
-            self.pages.resize_with(len.div_ceil(PAGE_SIZE), || None);
+            self.groups.resize(PagedStr::groups_for(len), None);
             self.len = len;
         }
     }
@@ -68,14 +107,19 @@ impl PagedStr {
         if len >= self.len {
             return;
         }
-        self.pages.truncate(len.div_ceil(PAGE_SIZE));
-        let inside = len % PAGE_SIZE;
-        if inside > 0
-            && let Some(Some(page)) = self.pages.last_mut()
-        {
-            page[inside..].fill(0);
-        }
+        self.groups.truncate(PagedStr::groups_for(len));
         self.len = len;
+        let pages = len.div_ceil(PAGE_SIZE);
+        if pages % GROUP != 0 && self.groups.last().is_some_and(Option::is_some) {
+            self.group_mut(pages).0[pages % GROUP..].fill(None);
+        }
+        let inside = len % PAGE_SIZE;
+        if inside > 0 && self.groups[(pages - 1) / GROUP].is_some() {
+            let page = &mut self.group_mut(pages - 1).0[(pages - 1) % GROUP];
+            if page.is_some() {
+                unshared(page)[inside..].fill(0);
+            }
+        }
     }
 
     /// Writes `bytes` at `offset`; a gap before it, or beyond the end, becomes zeros.
@@ -86,9 +130,9 @@ impl PagedStr {
         self.grow_to(offset + bytes.len());
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
-            let inside = at % PAGE_SIZE;
+            let (n, inside) = (at / PAGE_SIZE, at % PAGE_SIZE);
             let (piece, after) = rest.split_at(rest.len().min(PAGE_SIZE - inside));
-            let page = self.pages[at / PAGE_SIZE].get_or_insert_with(zero_page);
+            let page = unshared(&mut self.group_mut(n).0[n % GROUP]);
             page[inside..inside + piece.len()].copy_from_slice(piece);
             at += piece.len();
             rest = after;
@@ -102,18 +146,14 @@ impl PagedStr {
         while at < end {
             let inside = at % PAGE_SIZE;
             let n = (end - at).min(PAGE_SIZE - inside);
-            let page = self.pages[at / PAGE_SIZE].as_deref().unwrap_or(&ZEROS);
-            f(&page[inside..inside + n]);
+            f(&self.page(at / PAGE_SIZE)[inside..inside + n]);
             at += n;
         }
     }
 
     /// The byte at `offset`; `None` beyond the end.
     pub fn byte_at(&self, offset: usize) -> Option<u8> {
-        if offset >= self.len {
-            return None;
-        }
-        Some(self.pages[offset / PAGE_SIZE].as_deref().map_or(0, |page| page[offset % PAGE_SIZE]))
+        (offset < self.len).then(|| self.page(offset / PAGE_SIZE)[offset % PAGE_SIZE])
     }
 
     /// The whole string in one piece.
@@ -125,16 +165,17 @@ impl PagedStr {
 
     /// The string's pages, the last one cut to the end.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.pages.iter().enumerate().map(|(i, page)| {
-            let page: &[u8; PAGE_SIZE] = page.as_deref().unwrap_or(&ZEROS);
-            &page[..(self.len - i * PAGE_SIZE).min(PAGE_SIZE)]
-        })
+        (0..self.len.div_ceil(PAGE_SIZE))
+            .map(|n| &self.page(n)[..(self.len - n * PAGE_SIZE).min(PAGE_SIZE)])
     }
 
-    /// Bytes requested from the allocator.
+    /// Bytes requested from the allocator; shared pages count in full.
     pub fn mem_usage(&self) -> usize {
-        let held = self.pages.iter().flatten().count();
-        size_of::<PagedStr>() + self.pages.capacity() * size_of::<Option<Page>>() + held * PAGE_SIZE
+        let groups = self.groups.iter().flatten();
+        let held: usize = groups
+            .map(|group| size_of::<Group>() + group.0.iter().flatten().count() * PAGE_SIZE)
+            .sum();
+        size_of::<PagedStr>() + self.groups.capacity() * size_of::<usize>() + held
     }
 }
 
@@ -185,6 +226,42 @@ mod tests {
             }
         }
         assert!(model.len() > 3 * PAGE_SIZE);
+    }
+
+    #[test]
+    fn copies_do_not_see_each_others_changes() {
+        let mut prng = Prng::new(5);
+        let mut paged = PagedStr::new();
+        let mut model = Vec::new();
+        let mut copies: Vec<(PagedStr, Vec<u8>)> = Vec::new();
+        for round in 0..200 {
+            let at = prng.below(70 * PAGE_SIZE as u64) as usize;
+            let piece = vec![round as u8 + 1; prng.below(2000) as usize];
+            match prng.below(8) {
+                0 => {
+                    paged.truncate(at);
+                    model.truncate(at);
+                }
+                1 => copies.push((paged.clone(), model.clone())),
+                2 if !copies.is_empty() => {
+                    let (copy, expected) =
+                        copies.swap_remove(prng.below(copies.len() as u64) as usize);
+                    assert!(copy.to_vec() == expected);
+                }
+                3 => {
+                    paged.grow_to(at);
+                    model.resize(model.len().max(at), 0);
+                }
+                _ if !piece.is_empty() => {
+                    paged.write_at(at, &piece);
+                    model.resize(model.len().max(at + piece.len()), 0);
+                    model[at..at + piece.len()].copy_from_slice(&piece);
+                }
+                _ => {}
+            }
+        }
+        assert!(paged.to_vec() == model);
+        assert!(copies.iter().all(|(copy, expected)| copy.to_vec() == *expected));
     }
 
     #[test]

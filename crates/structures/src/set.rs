@@ -245,6 +245,22 @@ impl Set {
         }
     }
 
+    /// The table, if the set has one; for handing it out in parts.
+    pub(crate) fn table(&self) -> Option<&Table<SetMember>> {
+        match &self.0 {
+            Repr::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// As [`Set::table`].
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Table<SetMember>> {
+        match &mut self.0 {
+            Repr::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// Changes the encoding to a table.
     fn become_table(&mut self) -> &mut Table<SetMember> {
         if !matches!(self.0, Repr::Table(_)) {

@@ -42,6 +42,7 @@
 //! Positions are the same in all tables with one hash, so a cursor survives a change of table.
 
 use crate::hash::hash_bytes;
+use crate::parts::{COST_MIN, PartsHead, Watch};
 use smallvec::SmallVec;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -77,6 +78,23 @@ pub trait TableEntry {
     fn address(&self) -> *const u8 {
         self.key().as_ptr()
     }
+
+    /// Whether tables of these can be handed to a snapshot in parts; see `parts.rs`. Then `twin` and
+    /// `copied_bytes` are there, too.
+    const IN_PARTS: bool = false;
+
+    /// A copy of the entry.
+    fn twin(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Bytes of such a copy.
+    fn copied_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Entries per bucket, on average, above which the table grows.
@@ -95,6 +113,8 @@ pub struct Table<E: TableEntry> {
     len: usize,
     /// Bytes of child buckets.
     child_bytes: usize,
+    /// A snapshot is about to hand out what is here, or does so; see `parts.rs`.
+    watch: Option<Box<Watch<E>>>,
     entries: PhantomData<E>,
 }
 
@@ -145,6 +165,7 @@ impl<E: TableEntry> Table<E> {
             mask: 0,
             len: 0,
             child_bytes: 0,
+            watch: None,
             entries: PhantomData,
         }
     }
@@ -201,7 +222,13 @@ impl<E: TableEntry> Table<E> {
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut E> {
         // SAFETY: as in `get`; the table is borrowed exclusively.
-        self.find(hash, key).map(|slot| unsafe { &mut *slot })
+        let entry = self.find(hash, key).map(|slot| unsafe { &mut *slot })?;
+        if E::IN_PARTS
+            && let Some(watch) = &mut self.watch
+        {
+            watch.before_change(hash, entry);
+        }
+        Some(entry)
     }
 
     /// Adds an entry whose key is not in the table; `hash` must be the key's hash.
@@ -209,6 +236,11 @@ impl<E: TableEntry> Table<E> {
     pub fn insert_new(&mut self, hash: u64, entry: E) -> &mut E {
         debug_assert!(entry.hash() == hash);
         debug_assert!(self.find(hash, entry.key()).is_none(), "the key is in the table already");
+        if E::IN_PARTS
+            && let Some(watch) = &mut self.watch
+        {
+            watch.before_birth(hash, entry.key());
+        }
         if self.len >= self.buckets * GROW_AT {
             self.split_one();
         }
@@ -230,6 +262,11 @@ impl<E: TableEntry> Table<E> {
             let (piece, slot) = chain.find(tag_of(hash), key)?;
             chain.take(piece, slot, &mut self.child_bytes)
         };
+        if E::IN_PARTS
+            && let Some(watch) = &mut self.watch
+        {
+            watch.before_change(hash, &entry);
+        }
         self.len -= 1;
         self.shrink(1);
         Some(entry)
@@ -427,10 +464,58 @@ impl<E: TableEntry> Table<E> {
         let mut taken: SmallVec<[(u8, E); 16]> = SmallVec::new();
         // SAFETY: the chain belongs to this table, which is borrowed exclusively.
         unsafe { chain.extract_if(f, &mut taken, &mut self.child_bytes) };
+        if E::IN_PARTS
+            && let Some(watch) = &mut self.watch
+        {
+            taken.iter().for_each(|(_, entry)| watch.before_change(entry.hash(), entry));
+        }
         let count = taken.len();
         self.len -= count;
         out.extend(taken.into_iter().map(|(_, entry)| entry));
         self.shrink(count);
+    }
+
+    /// Opens a watch: the present state is to be handed out by [`Table::watch_step`].
+    pub(crate) fn begin_watch(&mut self, head: PartsHead) {
+        assert!(E::IN_PARTS && self.watch.is_none(), "one watch at a time");
+        self.watch = Some(Box::new(Watch::new(head, self.is_empty())));
+    }
+
+    /// Closes the watch, whatever is left to do.
+    pub(crate) fn end_watch(&mut self) {
+        self.watch = None;
+    }
+
+    /// What the open watch was begun with.
+    #[inline]
+    pub(crate) fn watch_head(&mut self) -> Option<&mut PartsHead> {
+        self.watch.as_mut().map(|watch| &mut watch.head)
+    }
+
+    /// Hands out entries as they were when the watch began, each once, in a step of about `budget`;
+    /// `f` returns an entry's cost. True when that was all: the watch is closed.
+    pub(crate) fn watch_step(&mut self, budget: usize, f: &mut dyn FnMut(&E) -> usize) -> bool {
+        let Some(mut watch) = self.watch.take() else { return true };
+        let mut left = budget;
+        while left > 0 {
+            if let Some(cost) = watch.pop_due(f) {
+                left = left.saturating_sub(cost);
+                continue;
+            }
+            let Some(cursor) = watch.cursor else { return true };
+            // A table that shrank shows entries again that had their turn.
+            let (start, mut cost) = (cursor.reverse_bits(), COST_MIN);
+            let next = self.scan(cursor, &mut |entry| {
+                let at = entry.hash().reverse_bits();
+                if at >= start && !watch.knows(at, entry.key()) {
+                    cost += f(entry);
+                }
+            });
+            watch.cursor = (next != 0).then_some(next);
+            left = left.saturating_sub(cost);
+        }
+        self.watch = Some(watch);
+        false
     }
 
     /// A random entry, each with the same chance.

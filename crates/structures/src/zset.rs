@@ -17,7 +17,8 @@ use stdx::{Prng, format_f64};
 
 mod big;
 
-use big::{Big, BigIter};
+pub(crate) use big::Big;
+use big::BigIter;
 
 #[derive(Clone)]
 enum Repr {
@@ -506,6 +507,22 @@ impl Zset {
     /// Source: redis 7.0 `sort.c:sortCommandGeneric`.
     pub fn unpack(&mut self) {
         self.become_big();
+    }
+
+    /// The big form; for handing it out in parts.
+    pub(crate) fn big(&self) -> Option<&Big> {
+        match &self.0 {
+            Repr::Big(big) => Some(big),
+            Repr::Listpack(_) => None,
+        }
+    }
+
+    /// As [`Zset::big`].
+    pub(crate) fn big_mut(&mut self) -> Option<&mut Big> {
+        match &mut self.0 {
+            Repr::Big(big) => Some(big),
+            Repr::Listpack(_) => None,
+        }
     }
 
     fn become_big(&mut self) -> &mut Big {

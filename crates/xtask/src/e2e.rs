@@ -57,7 +57,10 @@ pub fn run(options: &Options) -> Result<(Counts, bool)> {
         Some(filter) => {
             command.args(["-k", filter]);
         }
-        None => {}
+        // Many tests wait more than they work: two files of them at a time.
+        None => {
+            command.args(["-n", "2", "--dist", "loadfile"]);
+        }
     }
     command.args(&options.pytest);
     let (counts, fine) = run::counted(&mut command)?;

@@ -101,13 +101,28 @@ fn change(space: &Keyspace, model: &mut Model, prng: &mut Prng, keys: u64) {
     }
 }
 
+/// What a pass without parts hands out, encoded.
+fn whole(handed: Handed) -> (usize, Vec<u8>) {
+    match handed {
+        Handed::Records { db, bytes, .. } => (db, bytes),
+        Handed::Value { db, entry, .. } => {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &entry);
+            (db, bytes)
+        }
+        Handed::Emptied(_) => (0, Vec::new()),
+        Handed::Part { .. } | Handed::Rest { .. } => panic!("a part"),
+    }
+}
+
 /// Runs a whole pass with random changes between its steps; returns what it wrote.
 fn pass(space: &Keyspace, model: &mut Model, prng: &mut Prng, keys: u64) -> Model {
     assert!(space.begin_pass(encode, || ()));
     assert!(!space.begin_pass(encode, || ()), "passes do not overlap");
     let mut found = Model::new();
-    let mut take = |out: &mut Vec<(usize, Vec<u8>)>| {
-        for (db, bytes) in out.drain(..) {
+    let mut take = |out: &mut Vec<Handed>| {
+        for handed in out.drain(..) {
+            let (db, bytes) = whole(handed);
             for (key, value) in decode(&bytes) {
                 let again = found.insert((db, key.clone()), value);
                 assert!(again.is_none(), "{} was handed out twice", String::from_utf8_lossy(&key));

@@ -143,7 +143,17 @@ fn steps(space: &Keyspace, found: &mut Picture, steps: usize) -> bool {
         for _ in 0..steps {
             let (mut out, mut keys) = (Vec::new(), 0);
             let progress = held.stripe(stripe).pass_step(200, &mut out, &mut keys);
-            out.iter().for_each(|(db, bytes)| add_lines(found, *db, bytes));
+            for handed in &out {
+                match handed {
+                    crate::Handed::Records { db, bytes, .. } => add_lines(found, *db, bytes),
+                    crate::Handed::Value { db, entry, .. } => {
+                        let mut bytes = Vec::new();
+                        describe(&mut bytes, entry);
+                        add_lines(found, *db, &bytes);
+                    }
+                    _ => {}
+                }
+            }
             if progress == PassProgress::Done {
                 break;
             }

@@ -46,6 +46,7 @@ pub const CLIENT: Command<NodeFn> = Command::container(
         &INFO,
         &KILL,
         &LIST,
+        &MAINT,
         &NO_EVICT,
         &NO_TOUCH,
         &PAUSE,
@@ -125,6 +126,34 @@ const CAPA: Command<NodeFn> = Command::new(
         Ok(After::Done)
     },
 );
+
+const MAINT: Command<NodeFn> = Command::new(
+    // Redis's cloud services know it, and the clients redis-py 8, node-redis 6 and others ask for it.
+    spec("client|maint_notifications", -3, PLAIN, "8.2.0")
+        .doc("O(1)", "Asks for notices of planned changes of the master."),
+    maint_notifications,
+);
+
+/// `MAINT_NOTIFICATIONS ON|OFF [moving-endpoint-type type]`
+fn maint_notifications(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    const TYPES: [&str; 5] =
+        ["internal-ip", "internal-fqdn", "external-ip", "external-fqdn", "none"];
+    let on = args.is(2, "on");
+    if !on && !args.is(2, "off") {
+        return Err(CommandError::SYNTAX);
+    }
+    let endpoint = match args.len() {
+        3 => "",
+        5 if args.is(3, "moving-endpoint-type") => {
+            *TYPES.iter().find(|name| args.is(4, name)).ok_or(CommandError::SYNTAX)?
+        }
+        _ => return Err(CommandError::SYNTAX),
+    };
+    cx.session.info.maint.store(on, Relaxed);
+    cx.session.info.maint_no_endpoint.store(endpoint == "none", Relaxed);
+    cx.reply.ok();
+    Ok(After::Done)
+}
 
 // ---- looking -----------------------------------------------------------------------------------
 
@@ -296,6 +325,7 @@ impl<'a> KillFilter<'a> {
 fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let filter = KillFilter::parse(cx.node, args)?;
     let (own, now) = (cx.session.id(), cx.worker.now.mono().0);
+    let spares = cx.node.failover.spares(&lock(&cx.session.info.names).name);
     let mut killed = 0;
     let mut after = After::Done;
     for client in cx.node.clients.all() {
@@ -303,6 +333,9 @@ fn kill(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
             continue;
         }
         killed += 1;
+        if spares && client.id != own {
+            continue;
+        }
         if client.id == own {
             client.killed.store(true, Relaxed);
             after = After::Close;
@@ -623,6 +656,8 @@ const HELP: Command<NodeFn> = Command::new(
 const HELP_LINES: &[&str] = &[
     "CACHING (YES|NO)",
     "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "MAINT_NOTIFICATIONS (ON|OFF) [MOVING-ENDPOINT-TYPE <type>]",
+    "    Get notices of planned changes of the master (RESP3).",
     "CAPA <capability> [...]",
     "    Tell what the client is able to do; unknown capabilities are ignored.",
     "GETREDIR",

@@ -110,6 +110,7 @@ fn reset(cx: &mut NodeCtx<'_, '_>, _args: &Args<'_>) -> Result {
     cx.reply.set_protocol(Protocol::Resp2);
     cx.session.reply_mode = crate::ReplyMode::On;
     cx.session.info.no_evict.store(false, Relaxed);
+    cx.session.info.maint.store(false, Relaxed);
     cx.session.info.no_touch.store(false, Relaxed);
     cx.node.set_default_user(cx.session);
     crate::lock(&cx.session.info.names).name.clear();

@@ -93,8 +93,10 @@ const SUBCOMMANDS: &[Sub] = &[
     ("drop-cluster-packet-filter", Arity::Exactly(3), |_, _| {
         Err(CommandError::new("ERR This instance has cluster support disabled"))
     }),
-    ("loadaof", Arity::Exactly(2), no_aof),
-    ("aof-flush-sleep", Arity::Exactly(3), no_aof),
+    ("loadaof", Arity::Exactly(2), load_aof),
+    ("aof-flush-sleep", Arity::Exactly(3), |_, _| {
+        Err(CommandError::new("ERR the append-only file has a thread of its own: no command waits"))
+    }),
     ("set-disable-deny-scripts", Arity::Exactly(3), |_, _| {
         Err(CommandError::new("ERR commands that scripts may not call stay so here"))
     }),
@@ -250,7 +252,7 @@ fn change_repl_id(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
 /// Puts a command into the replicas' stream without running it here.
 fn replicate(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     if cx.node.records(false) {
-        cx.worker.record.push_args(None, &args.tail(2));
+        cx.worker.record.push_args(None, replication::Targets::ALL, &args.tail(2));
     }
     ok(cx)
 }
@@ -331,8 +333,12 @@ fn crash(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     Err(CommandError::new("ERR the process did not end"))
 }
 
-fn no_aof(_: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
-    Err(CommandError::new("ERR the append-only file is not supported yet"))
+fn load_aof(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
+    if cx.in_exec {
+        return Err(CommandError::new("ERR DEBUG LOADAOF is not possible inside a transaction"));
+    }
+    cx.node.host.load_aof().map_err(CommandError::owned)?;
+    ok(cx)
 }
 
 fn no_restart(_: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {

@@ -325,14 +325,14 @@ fn stats(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
     }
     cx.reply.map(2);
     cx.reply.text("running_script");
-    match late {
+    match late.as_ref().and_then(|running| Some((running, running.called.get()?))) {
         None => cx.reply.null(),
-        Some(running) => {
+        Some((running, (name, command))) => {
+            let command = command.as_args();
             cx.reply.map(3);
             cx.reply.text("name");
-            cx.reply.text(&running.name);
+            cx.reply.text(name);
             cx.reply.text("command");
-            let command = running.command.as_args();
             cx.reply.array(command.len());
             command.iter().for_each(|arg| cx.reply.bulk(arg));
             cx.reply.text("duration_ms");

@@ -11,7 +11,7 @@ mod stats;
 pub(crate) use memory::{MemoryReport, difference, human_bytes, ratio};
 
 use super::REDIS_VERSION;
-use crate::{After, ClientKind, Node, NodeCtx, NodeFn};
+use crate::{After, AofState, ClientKind, Node, NodeCtx, NodeFn};
 use commands::{AclCategories, Command, CommandSpec, Flags, Group};
 use keyspace::StripeData;
 use resp::Args;
@@ -144,7 +144,7 @@ fn sentinel_text(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> String {
     let sections: Vec<(&str, String)> =
         sections.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
-    sentinel.info(&names, &sections)
+    sentinel.info(&writer.cx.session.info, &names, &sections)
 }
 
 /// Sums over all stripes, each of them right for its own moment.
@@ -153,8 +153,6 @@ pub(crate) struct KeyspaceWalk {
     /// By database.
     pub(crate) dbs: Vec<DbSums>,
     stats: keyspace::KeyspaceStats,
-    /// Bytes that a snapshot holds on behalf of writers.
-    pre_image_bytes: usize,
     /// Different keys that somebody waits for.
     waited_keys: usize,
 }
@@ -197,7 +195,6 @@ impl KeyspaceWalk {
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
         self.stats.expired_fields += stats.expired_fields;
-        self.pre_image_bytes += stripe.pre_image_bytes();
         let waits = stripe.has_waiters();
         for (index, sums) in self.dbs.iter_mut().enumerate() {
             let db = stripe.db(index);
@@ -322,7 +319,7 @@ fn persistence(w: &mut Writer<'_, '_, '_>) {
         (0, 0)
     };
     let percent = if total == 0 { 0.0 } else { (keys as f64 / total as f64 * 100.0).min(100.0) };
-    let cow = w.walk.pre_image_bytes as u64;
+    let cow = w.cx.node.keyspace.snapshot_held();
     let last_cow = state.last_cow_bytes.load(Relaxed);
     w.field("loading", u8::from(loading));
     w.field("async_loading", 0);
@@ -346,16 +343,48 @@ fn persistence(w: &mut Writer<'_, '_, '_>) {
     w.field("rdb_last_cow_size", last_cow);
     w.field("rdb_last_load_keys_expired", state.load_expired.load(Relaxed));
     w.field("rdb_last_load_keys_loaded", state.load_keys.load(Relaxed));
-    // There is no append-only file yet: it can't be turned on, whatever a file says.
-    w.zeroes(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    w.field("aof_last_rewrite_time_sec", -1);
-    w.field("aof_current_rewrite_time_sec", -1);
-    w.field("aof_last_bgrewrite_status", "ok");
-    w.zeroes(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    w.field("aof_last_write_status", "ok");
-    w.zeroes(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    append_only_fields(w, now);
+    if saving {
+        // Redoubt's own.
+        let begun = state.pass_started_us.load(Relaxed);
+        let micros = w.cx.worker.now.mono_us.saturating_sub(begun).max(1);
+        let written = state.pass_bytes.load(Relaxed);
+        let per_sec = u128::from(written) * 1_000_000 / u128::from(micros);
+        w.field("current_save_bytes_written", written);
+        w.field("current_save_bytes_per_sec", per_sec as u64);
+        w.field("current_cow_spilled", state.pass_spilled.load(Relaxed));
+    }
     if loading {
         loading_fields(w, now);
+    }
+}
+
+/// Source: redis 7.0 `server.c:genRedisInfoString` (persistence).
+fn append_only_fields(w: &mut Writer<'_, '_, '_>, now: i64) {
+    let node = w.cx.node;
+    let aof = &node.aof;
+    let on = aof.state() != AofState::Off;
+    let rewriting = aof.rewriting.load(Relaxed);
+    let word = |ok: bool| if ok { "ok" } else { "err" };
+    w.field("aof_enabled", u8::from(on));
+    w.field("aof_rewrite_in_progress", u8::from(rewriting));
+    w.field("aof_rewrite_scheduled", u8::from(aof.scheduled.load(Relaxed)));
+    w.field("aof_last_rewrite_time_sec", aof.last_rewrite_secs.load(Relaxed));
+    let running = if rewriting { (now - aof.rewrite_started.load(Relaxed)).max(0) } else { -1 };
+    w.field("aof_current_rewrite_time_sec", running);
+    w.field("aof_last_bgrewrite_status", word(aof.last_rewrite_ok.load(Relaxed)));
+    w.field("aof_rewrites", aof.rewrites.load(Relaxed));
+    w.field("aof_rewrites_consecutive_failures", aof.rewrite_failures.load(Relaxed));
+    w.field("aof_last_write_status", word(aof.error().is_none()));
+    w.zeroes(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if on {
+        w.field("aof_current_size", aof.current_size.load(Relaxed));
+        w.field("aof_base_size", aof.base_size.load(Relaxed));
+        w.field("aof_pending_rewrite", u8::from(aof.state() == AofState::WaitRewrite));
+        let pending = node.log.file_pending_bytes() as u64 + aof.buffered.load(Relaxed);
+        w.field("aof_buffer_length", pending);
+        w.field("aof_pending_bio_fsync", u8::from(aof.syncing.load(Relaxed)));
+        w.field("aof_delayed_fsync", aof.delayed.load(Relaxed));
     }
 }
 
@@ -392,11 +421,19 @@ fn replication(w: &mut Writer<'_, '_, '_>) {
         came_back_empty: node.role.came_back_empty.load(Relaxed),
         min_replicas: wanted.then_some(u64::from(config.min_replicas_max_lag)),
     };
+    let view = node.view_of(&w.cx.session.info);
+    let own = config.announce_view.addresses();
     let link = node.repl.link();
     let master = node.repl.master();
+    let now = w.cx.worker.now.mono();
     let text =
-        replication::info_section(w.cx.worker.now.mono(), &settings, &node.log, &link, &master);
+        replication::info_section(now, &settings, &node.log, &link, &master, view.as_deref());
+    drop((link, master));
     w.out.push_str(&text);
+    if !own.is_empty() {
+        // Sentinels of our kind read it; others read past it.
+        w.field("announced_views", own);
+    }
 }
 
 fn cpu(w: &mut Writer<'_, '_, '_>) {

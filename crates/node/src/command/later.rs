@@ -8,7 +8,7 @@ use commands::CommandError;
 use resp::Args;
 
 /// Their names.
-const COMMANDS: &[&str] = &["migrate", "waitaof"];
+const COMMANDS: &[&str] = &["migrate"];
 
 const TABLES: &[&[&str]] = &[COMMANDS];
 

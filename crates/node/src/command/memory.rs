@@ -75,7 +75,7 @@ fn stats(cx: &mut NodeCtx<'_, '_>, _: &Args<'_>) -> Result {
     integer(reply, "clients.normal", report.clients_normal);
     let scripts = cx.node.scripts.memory();
     integer(reply, "cluster.links", 0);
-    integer(reply, "aof.buffer", 0);
+    integer(reply, "aof.buffer", cx.node.log.file_pending_bytes() as u64);
     integer(reply, "lua.caches", scripts.cached_bytes);
     integer(reply, "functions.caches", scripts.library_bytes);
     for (index, db) in dbs {

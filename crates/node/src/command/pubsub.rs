@@ -70,6 +70,9 @@ pub const SSUBSCRIBE: Command<NodeFn> = Command::new(
 
 fn subscribe(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>, topic: Topic) -> Result {
     for name in args.iter().skip(1) {
+        if name == b"__sentinel__:hello" {
+            cx.session.info.sentinel.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
         if cx.session.add_topic(topic, name) {
             cx.node.pubsub.subscribe(topic, name, &cx.session.info);
         }

@@ -1,6 +1,6 @@
-//! REPLICAOF, REPLCONF, PSYNC, SYNC, ROLE, WAIT, FAILOVER.
+//! REPLICAOF, REPLCONF, PSYNC, SYNC, ROLE, WAIT, WAITAOF, FAILOVER.
 
-use crate::{After, Node, NodeCtx, NodeFn};
+use crate::{After, AofState, Durability, Node, NodeCtx, NodeFn};
 use commands::{AclCategories, Command, CommandError, CommandSpec, Flags, Group};
 use replication::{ConnId, FailoverRequest, MasterInput, ReplicaOfOutcome};
 use resp::Args;
@@ -11,7 +11,7 @@ type Result = std::result::Result<After, CommandError>;
 
 /// The commands of this group.
 pub const TABLE: &[&Command<NodeFn>] =
-    &[&REPLICAOF, &SLAVEOF, &REPLCONF, &PSYNC, &SYNC, &ROLE, &WAIT, &FAILOVER];
+    &[&REPLICAOF, &SLAVEOF, &REPLCONF, &PSYNC, &SYNC, &ROLE, &WAIT, &WAITAOF, &FAILOVER];
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
 
@@ -40,10 +40,11 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     let now = cx.worker.now.mono();
     let who =
         cx.session.info.line(now.0, if args.is(0, "slaveof") { "slaveof" } else { "replicaof" });
-    if cx.node.failover.is_running() {
+    if cx.node.failover.is_running() && !cx.node.failover.is_lingering() {
         return Err(CommandError::new("ERR REPLICAOF not allowed while failing over."));
     }
     if args.is(1, "no") && args.is(2, "one") {
+        cx.node.failover.announced();
         cx.node.role.came_back_empty.store(false, Ordering::Release);
         cx.node.become_master(now, &who);
         cx.reply.ok();
@@ -54,6 +55,8 @@ fn replicaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     }
     let port = stdx::parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
     let port = u16::try_from(port).map_err(|_| CommandError::new("ERR Invalid master port"))?;
+    cx.node.failover.announced();
+    cx.node.repl.wake_driver();
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     match cx.node.become_replica(now, &host, port, &who) {
         ReplicaOfOutcome::Started => {
@@ -185,9 +188,11 @@ pub const ROLE: Command<NodeFn> = Command::new(
         if cx.node.sentinel().is_some() {
             return super::sentinel::run(cx, args);
         }
+        let view = cx.node.view_of(&cx.session.info);
         let link = cx.node.repl.link();
         let master = cx.node.repl.master();
-        replication::role_reply(cx.worker.now.mono(), &link, &master, cx.reply);
+        let now = cx.worker.now.mono();
+        replication::role_reply(now, &link, &master, view.as_deref(), cx.reply);
         Ok(After::Done)
     },
 );
@@ -218,13 +223,59 @@ fn wait(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Err(CommandError::new("ERR timeout is negative"));
     }
     let position = cx.session.last_write;
-    let have = cx.node.repl.acked_count(position);
-    if have as i64 >= wanted || cx.in_exec {
-        cx.reply.count(have);
+    let wants = Durability { position, replicas: wanted.max(0) as usize, on_disk: None };
+    wait_for(cx, wants, ms)
+}
+
+/// WAITAOF numlocal numreplicas timeout
+pub const WAITAOF: Command<NodeFn> = Command::new(
+    CommandSpec::new("waitaof", 4, Group::Generic)
+        .flags(Flags::NOSCRIPT)
+        .acl(AclCategories::CONNECTION)
+        .since("7.2.0")
+        .doc("O(1)", "Waits until the connection's writes are on disk here and on replicas.")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+    waitaof,
+);
+
+/// Source: redis 7.2 `replication.c:waitaofCommand`.
+fn waitaof(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
+    let local = stdx::parse_i64(args.at(1)).ok_or(CommandError::NOT_INTEGER)?;
+    if !(0..=1).contains(&local) {
+        return Err(CommandError::new("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = stdx::parse_i64(args.at(2)).ok_or(CommandError::NOT_INTEGER)?;
+    let replicas = usize::try_from(replicas)
+        .map_err(|_| CommandError::new("ERR value is out of range, must be positive"))?;
+    let ms = stdx::parse_i64(args.at(3))
+        .ok_or(CommandError::new("ERR timeout is not an integer or out of range"))?;
+    if ms < 0 {
+        return Err(CommandError::new("ERR timeout is negative"));
+    }
+    if cx.node.is_replica() {
+        return Err(CommandError::new(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
+             local and are not propagated.",
+        ));
+    }
+    if local > 0 && cx.node.aof.state() == AofState::Off {
+        return Err(CommandError::new(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let position = cx.session.last_write;
+    wait_for(cx, Durability { position, replicas, on_disk: Some(local > 0) }, ms)
+}
+
+/// Answers at once if it can, or makes the connection wait, `ms` at most (0 = for ever).
+fn wait_for(cx: &mut NodeCtx<'_, '_>, wants: Durability, ms: i64) -> Result {
+    let progress = cx.node.progress_of(&wants);
+    if wants.is_met(progress) || cx.in_exec {
+        crate::block::durability_reply(cx.reply, &wants, progress);
         return Ok(After::Done);
     }
     let until = (ms > 0).then(|| UnixMs(cx.worker.now.unix().0.saturating_add(ms)));
-    let ticket = cx.node.block_on_replicas(cx.worker, cx.session, position, wanted as usize, until);
+    let ticket = cx.node.block_on_durability(cx.worker, cx.session, wants, until);
     cx.session.waiting = Some(crate::session::Waiting { ticket });
     cx.session.info.blocked.store(true, Ordering::Relaxed);
     cx.node.master_input(cx.worker.now.mono(), MasterInput::RequestAcks, None);
@@ -257,7 +308,8 @@ fn failover(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
         return Ok(After::Done);
     }
     let request = failover_request(args)?;
-    cx.node.begin_failover(now, request).map_err(CommandError::new)?;
+    let led = crate::failover::is_sentinel(&crate::lock(&cx.session.info.names).name);
+    cx.node.begin_failover(now, request, led).map_err(CommandError::new)?;
     cx.worker.log_grew = true;
     cx.reply.ok();
     Ok(After::Done)

@@ -72,8 +72,12 @@ const CONFIG: Command<NodeFn> =
     sub("sentinel|config", -3, "6.2.0", "Reads and changes settings of the whole sentinel.");
 const DEBUG: Command<NodeFn> =
     sub("sentinel|debug", -2, "7.0.0", "Reads and changes the periods of a sentinel.");
-const FAILOVER: Command<NodeFn> =
-    sub("sentinel|failover", 3, "2.8.4", "Starts a failover without asking other sentinels.");
+const FAILOVER: Command<NodeFn> = sub(
+    "sentinel|failover",
+    -3,
+    "2.8.4",
+    "Has a replica take over, and the master hand over if it can.",
+);
 const FLUSHCONFIG: Command<NodeFn> =
     sub("sentinel|flushconfig", 2, "2.8.4", "Writes the configuration file anew.");
 const GET_MASTER: Command<NodeFn> =

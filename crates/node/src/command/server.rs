@@ -1,5 +1,5 @@
-//! The server's files, its end and its configuration: SAVE, BGSAVE, LASTSAVE, SHUTDOWN, TIME,
-//! CONFIG, MONITOR.
+//! The server's files, its end and its configuration: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE,
+//! SHUTDOWN, TIME, CONFIG, MONITOR.
 
 use crate::{After, Node, NodeCtx, NodeFn, Session, ShutdownHow, lock};
 use commands::{AclCategories, Command, CommandError, CommandSpec, Flags, Group};
@@ -53,10 +53,10 @@ pub const BGREWRITEAOF: Command<NodeFn> = Command::new(
     CommandSpec::new("bgrewriteaof", 1, Group::Server)
         .flags(ADMIN.union(Flags::NO_ASYNC_LOADING))
         .doc("O(1)", "Rewrites the append-only file in the background."),
-    |_, _| {
-        Err(CommandError::new(
-            "ERR the append-only file is not supported yet; SAVE and BGSAVE write an RDB file",
-        ))
+    |cx, _| {
+        let answer = cx.node.host.bgrewriteaof(cx.in_exec).map_err(CommandError::owned)?;
+        cx.reply.simple(answer);
+        Ok(After::Done)
     },
 );
 
@@ -236,11 +236,16 @@ fn config_set(cx: &mut NodeCtx<'_, '_>, args: &Args<'_>) -> Result {
     if prepared.changes.iter().any(|change| change.directive.name == "requirepass") {
         node.access.set_default_password(prepared.config.requirepass.as_bytes());
     }
+    let prepared_names: Vec<&str> =
+        prepared.changes.iter().map(|change| change.directive.name).collect();
     node.set_config(prepared.config);
     let config = &node.settings.load().config;
     node.repl.master().set_options(cx.worker.now.mono(), crate::master_options(config));
     node.repl.link().set_options(crate::replica_options(config));
     node.refresh_good_replicas(cx.worker.now.mono());
+    if prepared_names.iter().any(|name| matches!(*name, "appendonly" | "appendfsync")) {
+        node.set_file_gate();
+    }
     // Stripes come before this lock, and eviction takes some.
     drop(one_at_a_time);
     // In a transaction stripes are held; the cron does it then.

@@ -56,9 +56,14 @@ impl Node {
         if !worker.has_room && needs_memory {
             return Admission::refuse("OOM command not allowed when used memory > 'maxmemory'.");
         }
+        if (is_write || spec.name == "ping")
+            && let Some(error) = self.refuse_for_disk(config)
+        {
+            return Admission::Refuse(error);
+        }
         if is_write
             && !replica
-            && let Some(error) = self.refuse_writes(config)
+            && let Some(error) = self.refuse_for_replicas(config)
         {
             return Admission::Refuse(error);
         }
@@ -163,6 +168,11 @@ impl Node {
 
     /// Why writes are refused at this moment, if they are.
     pub(crate) fn refuse_writes(&self, config: &config::Config) -> Option<CommandError> {
+        self.refuse_for_disk(config).or_else(|| self.refuse_for_replicas(config))
+    }
+
+    /// The disk fails us. Source: redis 7.0 `server.c:writeCommandsDeniedByDiskError`.
+    fn refuse_for_disk(&self, config: &config::Config) -> Option<CommandError> {
         if config.stop_writes_on_bgsave_error
             && !config.save.is_empty()
             && !self.persistence.last_bgsave_ok.load(Relaxed)
@@ -182,6 +192,15 @@ impl Node {
                  failover, or until REPLICAOF NO ONE confirms it as the master.",
             ));
         }
+        if let Some(reason) = self.aof.error() {
+            return Some(CommandError::owned(format!(
+                "MISCONF Errors writing to the AOF file: {reason}"
+            )));
+        }
+        None
+    }
+
+    fn refuse_for_replicas(&self, config: &config::Config) -> Option<CommandError> {
         if config.min_replicas_to_write > 0
             && config.min_replicas_max_lag > 0
             && self.role.good_replicas.load(Relaxed) < config.min_replicas_to_write as usize

@@ -31,7 +31,7 @@ impl Node {
             "evalsha" | "evalsha_ro" => Some(EvalBy::Sha),
             _ => None,
         };
-        worker.script = by.map(|by| Found::look_up(self, args, by));
+        worker.script = by.map(|by| Found::look_up(self, &mut worker.recent_script, args, by));
         let everything = || self.hold_for(db, command, None, args, options, from_master);
         // Events and what the master sends cannot be taken back.
         let may_share = !all

@@ -61,6 +61,7 @@ impl Node {
             return Next::Continue;
         }
         reply.array(multi.queue.len());
+        let gate_before = worker.gate_position;
         let mut next = Next::Continue;
         for (command, args) in &multi.queue {
             let args = args.as_args();
@@ -100,6 +101,9 @@ impl Node {
         self.append_effects(worker, session, from_master);
         if !worker.ready.is_empty() {
             self.serve_blocked(worker, &mut keys, from_master);
+        }
+        if worker.gates_reads {
+            self.note_gate(worker, &mut keys, gate_before, Flags::empty());
         }
         drop(keys);
         self.do_later();

@@ -8,6 +8,7 @@ use crate::{Node, Session, Worker};
 use acl::Context;
 use commands::{CommandError, Flags};
 use keyspace::Keys;
+use replication::Targets;
 use resp::{Args, OwnedArgs, Reply};
 use scripting::Host;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,8 @@ pub(super) struct ScriptHost<'a, 'k> {
     pub session: &'a mut Session,
     pub keys: &'a mut Keys<'k>,
     pub running: &'a Running,
+    /// Its name and the command that started it.
+    pub called: (&'a str, &'a Args<'a>),
     pub flags: scripting::Flags,
     /// Called as an _RO command, or flagged `no-writes`.
     pub read_only: bool,
@@ -37,6 +40,15 @@ pub(super) struct ScriptHost<'a, 'k> {
 }
 
 const KILLED: &str = "Lua script killed by user with SCRIPT KILL.";
+/// What `redis.set_repl` names.
+fn targets_of(bits: i64) -> Targets {
+    match (bits & scripting::REPL_REPLICA != 0, bits & scripting::REPL_AOF != 0) {
+        (true, true) => Targets::ALL,
+        (true, false) => Targets::REPLICAS,
+        (false, true) => Targets::AOF,
+        (false, false) => Targets::NONE,
+    }
+}
 
 fn text(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
@@ -130,8 +142,8 @@ impl Host for ScriptHost<'_, '_> {
         }
         self.session.protocol = reply.protocol();
         self.keys.db = self.session.db;
-        let recorded = self.worker.record_off;
-        self.worker.record_off |= self.repl & scripting::REPL_REPLICA == 0;
+        let targets = self.worker.targets;
+        self.worker.targets = targets_of(self.repl);
         let failed = self.node.run_in_script(
             self.worker,
             self.session,
@@ -141,7 +153,7 @@ impl Host for ScriptHost<'_, '_> {
             reply,
             self.from_master,
         );
-        self.worker.record_off = recorded;
+        self.worker.targets = targets;
         self.count_call(command, failed.is_some());
         if let Some(error) = &failed {
             self.count_error(error.text());
@@ -156,6 +168,8 @@ impl Host for ScriptHost<'_, '_> {
         let now = self.node.host.mono_us();
         if now.saturating_sub(self.running.started_us) >= self.threshold_us {
             if !self.running.is_late.load(Ordering::Relaxed) {
+                let (name, args) = self.called;
+                self.running.called.get_or_init(|| (name.to_string(), args.to_owned_args()));
                 self.node.scripts.set_late(self.running);
                 let line = format!(
                     "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the {} command.",

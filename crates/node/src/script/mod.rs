@@ -12,7 +12,7 @@ mod share;
 mod store;
 
 pub(crate) use later::Later;
-pub(crate) use run::{EvalBy, Evaluator, Found, eval, fcall, keep};
+pub(crate) use run::{EvalBy, Evaluator, Found, Recent, eval, fcall, keep};
 pub use store::{Fate, Functions, RestorePolicy, Running, Script, ScriptMemory, Scripts};
 
 use scripting::About;

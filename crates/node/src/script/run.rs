@@ -5,13 +5,14 @@ use super::host::{ScriptHost, may_start};
 use super::share::Shared;
 use super::store::Fate;
 use super::{ABOUT, Running, Script};
-use crate::{After, Node, NodeCtx, Session, lock};
+use crate::{After, Node, NodeCtx, lock};
 use commands::CommandError;
-use resp::{Args, Protocol};
+use resp::Args;
 use scripting::{Compiled, Engine, Failure, Flags, Kind};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 type Result<T> = std::result::Result<T, CommandError>;
 
@@ -32,15 +33,45 @@ pub(crate) enum Found {
     Unknown(String),
 }
 
+/// The script that a worker looked up last by its source: whoever sends sources sends the same one again
+/// and again.
+pub(crate) struct Recent {
+    body: Vec<u8>,
+    script: Arc<Script>,
+    epoch: u64,
+}
+
+/// The longest source that a worker remembers.
+const RECENT_MAX: usize = 64 << 10;
+
 impl Found {
     /// Looks it up. The arguments are at least three.
-    pub(crate) fn look_up(node: &Node, args: &Args<'_>, by: EvalBy) -> Found {
-        let named = |sha: &[u8]| node.scripts.get(sha).map(Found::Cached);
-        match by {
-            EvalBy::Sha => named(args.at(1)).unwrap_or(Found::Unknown(String::new())),
-            EvalBy::Source => {
-                let sha = scripting::sha1_hex(args.at(1));
-                named(sha.as_bytes()).unwrap_or(Found::Unknown(sha))
+    pub(crate) fn look_up(
+        node: &Node,
+        recent: &mut Option<Recent>,
+        args: &Args<'_>,
+        by: EvalBy,
+    ) -> Found {
+        let name = args.at(1);
+        if by == EvalBy::Sha {
+            return node.scripts.get(name).map_or(Found::Unknown(String::new()), Found::Cached);
+        }
+        let epoch = node.scripts.epoch.load(Ordering::Acquire);
+        if let Some(recent) = recent
+            && recent.epoch == epoch
+            && recent.body == name
+        {
+            return Found::Cached(Arc::clone(&recent.script));
+        }
+        let sha = scripting::sha1_hex(name);
+        match node.scripts.get(sha.as_bytes()) {
+            None => Found::Unknown(sha),
+            Some(script) => {
+                if name.len() <= RECENT_MAX {
+                    let script = Arc::clone(&script);
+                    *recent = Some(Recent { body: name.to_vec(), script, epoch });
+                }
+                Found::Cached(script)
             }
         }
     }
@@ -101,11 +132,11 @@ pub(crate) fn keep(cx: &mut NodeCtx<'_, '_>, body: &[u8], sha: String) -> Result
     Ok(script)
 }
 
-type Words<'a> = Vec<&'a [u8]>;
+type Words<'a> = SmallVec<[&'a [u8]; 6]>;
 
 /// Keys and arguments behind the number of keys.
 fn split<'a>(args: &Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
-    let rest: Vec<&[u8]> = args.tail(3).iter().collect();
+    let rest = args.tail(3);
     let number = stdx::parse_i64(args.at(2))
         .ok_or(CommandError::new("ERR value is not an integer or out of range"))?;
     if number > rest.len() as i64 {
@@ -114,8 +145,8 @@ fn split<'a>(args: &Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
     if number < 0 {
         return Err(CommandError::new("ERR Number of keys can't be negative"));
     }
-    let (keys, argv) = rest.split_at(number as usize);
-    Ok((keys.to_vec(), argv.to_vec()))
+    let keys = rest.iter().take(number as usize).collect();
+    Ok((keys, rest.iter().skip(number as usize).collect()))
 }
 
 /// EVAL and its relatives.
@@ -127,7 +158,9 @@ pub(crate) fn eval(
 ) -> Result<After> {
     let found = cx.worker.script.take();
     let (keys, argv) = split(args)?;
-    let script = match found.unwrap_or_else(|| Found::look_up(cx.node, args, by)) {
+    let script = match found
+        .unwrap_or_else(|| Found::look_up(cx.node, &mut cx.worker.recent_script, args, by))
+    {
         Found::Cached(script) => script,
         Found::Unknown(_) if by == EvalBy::Sha => {
             return Err(CommandError::new("NOSCRIPT No matching script. Please use EVAL."));
@@ -208,8 +241,7 @@ fn run(
     may_start(cx.node, cx.worker, start.flags, start.read_only, from_master)?;
     let running = Arc::new(Running {
         is_function: start.script.is_none(),
-        name: start.name.to_string(),
-        command: args.to_owned_args(),
+        called: OnceLock::new(),
         started_us: cx.node.host.mono_us(),
         fate: Fate::default(),
         is_late: AtomicBool::new(false),
@@ -217,12 +249,9 @@ fn run(
     });
     let threshold = cx.worker.settings.config.busy_reply_threshold;
     let own_db = cx.session.db;
-    let mut session = Session::new(Arc::clone(&cx.session.info), &cx.node.access);
-    session.user = Arc::clone(&cx.session.user);
-    session.authenticated = cx.session.authenticated;
+    let mut session = cx.session.stand_in();
     session.caching = cx.session.caching;
     session.db = own_db;
-    session.protocol = Protocol::Resp2;
     // A script of the cache may hold fewer than all stripes; then it may come to nothing.
     let shared = start
         .script
@@ -238,6 +267,7 @@ fn run(
         session: &mut session,
         keys: cx.keys,
         running: &running,
+        called: (start.name, args),
         flags: start.flags,
         read_only: start.read_only || start.flags.no_writes,
         from_master,

@@ -7,7 +7,7 @@ use resp::OwnedArgs;
 use scripting::{Engine, Flags, Function, Kind, Library, Random};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// One script of the cache.
 #[derive(Debug)]
@@ -68,10 +68,8 @@ impl Fate {
 pub struct Running {
     /// A function, not a script.
     pub is_function: bool,
-    /// The function's name.
-    pub name: String,
-    /// The command that started it.
-    pub command: OwnedArgs,
+    /// The function's name and the command that started it: set before [`Running::is_late`].
+    pub called: OnceLock<(String, OwnedArgs)>,
     /// Monotonic microseconds of its start.
     pub started_us: u64,
     /// Whether it has written, or is to end.

@@ -39,10 +39,10 @@ fn names() {
         ),
         ("client setinfo lib-ver", "-ERR wrong number of arguments for 'client|setinfo' command"),
         ("client capa redirect", "+OK"),
-        (
-            "client maint_notifications on moving-endpoint-type x",
-            "-ERR unknown subcommand 'maint_notifications'. Try CLIENT HELP.",
-        ),
+        ("client maint_notifications on moving-endpoint-type internal-ip", "+OK"),
+        ("client maint_notifications off", "+OK"),
+        ("client maint_notifications on moving-endpoint-type x", "-ERR syntax error"),
+        ("client maint_notifications maybe", "-ERR syntax error"),
     ]);
     let text = kit.text("client info");
     assert!(

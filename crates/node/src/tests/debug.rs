@@ -40,7 +40,7 @@ fn subcommands_and_their_arguments() {
             "debug clusterlink kill all x",
             "-ERR Debug option only available for cluster mode enabled setup!",
         ),
-        ("debug loadaof", "-ERR the append-only file is not supported yet"),
+        ("debug loadaof", "+OK"),
         ("debug leak abc", "+OK"),
         ("debug stringmatch-test", "+Apparently Redis did not crash: test passed"),
         ("debug stringmatch-len a*c abbc", ":1"),

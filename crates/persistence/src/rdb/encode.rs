@@ -15,7 +15,7 @@
 
 use std::convert::Infallible;
 
-use structures::{Elem, Hash, List, ListNode, Set, SetRepr, StrRef, ValueRef, Zset};
+use structures::{Elem, Hash, List, ListNode, Part, Set, SetRepr, StrRef, ValueRef, Zset};
 
 use super::codes::*;
 use super::stream_value::{put_stream, stream_type};
@@ -87,6 +87,49 @@ pub fn encode_key_record(
     }
 }
 
+/// Appends what stands before the elements in the record of a big set, hash or sorted set, which
+/// [`encode_part`] goes on with: together the bytes that [`encode_key_record`] makes. Returns the number
+/// that times of fields are counted from.
+pub fn encode_head(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_at: Option<i64>,
+    access: Access,
+    options: &EncodeOptions,
+) -> Option<i64> {
+    push_key(out, key, value, expire_at, access, options);
+    let (len, base) = match value {
+        ValueRef::Set(set) => (set.len(), None),
+        ValueRef::Zset(zset) => (zset.len(), None),
+        ValueRef::Hash(hash) if hash.has_times() => (hash.len(), Some(push_first_time(out, hash))),
+        ValueRef::Hash(hash) => (hash.len(), None),
+        ValueRef::Str(_) | ValueRef::List(_) | ValueRef::Stream(_) => {
+            unreachable!("no value of elements in any order")
+        }
+    };
+    push_length(out, len as u64);
+    base
+}
+
+/// Appends one element of a record that [`encode_head`] began.
+pub fn encode_part(out: &mut Vec<u8>, part: Part<'_>, base: Option<i64>, compress: bool) {
+    match part {
+        Part::Member(member) => push_string(out, member, compress),
+        Part::Scored { member, score } => {
+            push_string(out, member, compress);
+            out.extend_from_slice(&score.to_le_bytes());
+        }
+        Part::Field { field, value, time } => {
+            if let Some(first) = base {
+                push_time(out, time, first);
+            }
+            push_string(out, field, compress);
+            push_string(out, value, compress);
+        }
+    }
+}
+
 /// Appends type and value without a key, as a `DUMP` payload begins.
 pub(crate) fn encode_value(out: &mut Vec<u8>, value: ValueRef<'_>, options: &EncodeOptions) {
     out.push(type_code(value, options));
@@ -104,7 +147,19 @@ pub(crate) fn put_key_record<S: Sink>(
     access: Access,
     options: &EncodeOptions,
 ) -> Result<(), S::Error> {
-    let bytes = out.bytes();
+    push_key(out.bytes(), key, value, expire_at, access, options);
+    put_value(out, value, options)
+}
+
+/// What stands before a value: expiry, access data, type and key.
+fn push_key(
+    bytes: &mut Vec<u8>,
+    key: &[u8],
+    value: ValueRef<'_>,
+    expire_at: Option<i64>,
+    access: Access,
+    options: &EncodeOptions,
+) {
     if let Some(at) = expire_at {
         bytes.push(OP_EXPIRETIME_MS);
         bytes.extend_from_slice(&at.to_le_bytes());
@@ -119,7 +174,6 @@ pub(crate) fn put_key_record<S: Sink>(
     }
     bytes.push(type_code(value, options));
     push_string(bytes, key, options.compress);
-    put_value(out, value, options)
 }
 
 /// The number of the type under which `value` is written.
@@ -250,8 +304,7 @@ fn put_hash<S: Sink>(out: &mut S, hash: &Hash, compress: bool) -> Result<(), S::
 /// A hash whose fields have times: first a time that no field is due before. Source: redis 7.4
 /// `rdb.c:rdbSaveObject`.
 fn put_timed_hash<S: Sink>(out: &mut S, hash: &Hash, compress: bool) -> Result<(), S::Error> {
-    let first = hash.next_due().unwrap_or(0).max(0);
-    out.bytes().extend_from_slice(&first.to_le_bytes());
+    let first = push_first_time(out.bytes(), hash);
     if let Some(pack) = hash.as_timed_listpack() {
         push_string(out.bytes(), pack.as_bytes(), compress);
         return out.relieve();
@@ -259,14 +312,24 @@ fn put_timed_hash<S: Sink>(out: &mut S, hash: &Hash, compress: bool) -> Result<(
     push_length(out.bytes(), hash.len() as u64);
     let mut fields = hash.iter();
     while let Some((field, value, time)) = fields.next_timed() {
-        // Counted from the first time, and from 1; 0 is none.
-        let time = time.map_or(0, |time| time.abs_diff(first).saturating_add(1));
-        push_length(out.bytes(), time);
+        push_time(out.bytes(), time, first);
         push_elem(out.bytes(), field, compress);
         push_elem(out.bytes(), value, compress);
         out.relieve()?;
     }
     Ok(())
+}
+
+/// Appends the time that no field is due before.
+fn push_first_time(out: &mut Vec<u8>, hash: &Hash) -> i64 {
+    let first = hash.next_due().unwrap_or(0).max(0);
+    out.extend_from_slice(&first.to_le_bytes());
+    first
+}
+
+/// Appends a field's time: counted from the first time, and from 1; 0 is none.
+fn push_time(out: &mut Vec<u8>, time: Option<i64>, first: i64) {
+    push_length(out, time.map_or(0, |time| time.abs_diff(first).saturating_add(1)));
 }
 
 /// Highest score first, so that a reader that builds a tree from the right end always inserts at

@@ -17,7 +17,7 @@ pub use codes::{
     VERSION_DEFAULT, VERSION_FIELD_TIMES, VERSION_READ_MAX, VERSION_WRITE_MAX, type_name,
 };
 pub use decode::{DecodeOptions, Loaded};
-pub use encode::{Access, EncodeOptions, encode_key_record, version_for};
+pub use encode::{Access, EncodeOptions, encode_head, encode_key_record, encode_part, version_for};
 pub use error::{RdbError, RdbErrorKind};
 pub use reader::{Event, KeyRecord, RdbReader, ReadOptions};
 pub use stream::{RdbStream, RdbSummary};

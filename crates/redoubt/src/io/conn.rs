@@ -2,7 +2,7 @@
 
 use super::replica::ReplicaFeed;
 use super::stream::Stream;
-use node::{ClientKind, Node, Session};
+use node::{ClientKind, Node, OnFile, Session};
 use resp::{Decoder, OwnedArgs};
 use std::io::ErrorKind;
 
@@ -22,6 +22,8 @@ pub struct Conn {
     pub output: Vec<u8>,
     /// Where in `output` sending goes on.
     pub output_start: usize,
+    /// Replies that wait until the append-only file is on disk, and what comes behind them.
+    pub gated: Option<Box<Gated>>,
     /// A request that has to wait for the end of CLIENT PAUSE.
     pub held: Option<OwnedArgs>,
     /// A script that is to be run next, or runs.
@@ -36,6 +38,10 @@ pub struct Conn {
     pub more_to_read: bool,
     /// It is in the worker's list of those with something to send.
     pub unsent: bool,
+    /// The ticket of a command that was carried to the new master.
+    pub forwarded: Option<u64>,
+    /// Its command is with the new master; the connection ends when the reply is out.
+    pub leaving: bool,
     /// It runs scripts, which stop its batches: requests are cut one by one.
     pub runs_scripts: bool,
     /// Bytes of the arguments of the command that waits.
@@ -56,6 +62,14 @@ pub enum Script {
     Due(OwnedArgs),
     /// Runs; the session is with it.
     Runs,
+}
+
+/// Replies at the gate.
+pub struct Gated {
+    /// What must be on disk.
+    pub needs: OnFile,
+    /// What is sent then.
+    pub bytes: Vec<u8>,
 }
 
 /// What a write left.
@@ -80,6 +94,7 @@ impl Conn {
             input_start: 0,
             output: Vec::new(),
             output_start: 0,
+            gated: None,
             held: None,
             script: Script::None,
             feed: None,
@@ -87,6 +102,8 @@ impl Conn {
             in_round: false,
             more_to_read: false,
             unsent: false,
+            forwarded: None,
+            leaving: false,
             runs_scripts: false,
             argv_bytes: 0,
             class: 0,
@@ -96,7 +113,8 @@ impl Conn {
 
     /// Bytes that wait to be sent.
     pub fn pending_output(&self) -> usize {
-        self.output.len() - self.output_start + self.stream.unsent()
+        let gated = self.gated.as_ref().map_or(0, |gated| gated.bytes.len());
+        self.output.len() - self.output_start + self.stream.unsent() + gated
     }
 
     /// Takes note of the connection's memory if it has moved to another size class. True if all
@@ -121,15 +139,24 @@ impl Conn {
         node.account_client(&self.session.info, input, output, argv)
     }
 
+    /// What is sent from here on waits until this is on disk.
+    pub fn hold_replies(&mut self, needs: OnFile) {
+        match &mut self.gated {
+            Some(gated) => gated.needs = gated.needs.max(needs),
+            None => self.gated = Some(Box::new(Gated { needs, bytes: Vec::new() })),
+        }
+    }
+
     /// True while no request may be run.
     pub fn is_stopped(&self) -> bool {
         self.closing
             || self.session.waiting.is_some()
             || self.held.is_some()
+            || self.gated.is_some()
             || !matches!(self.script, Script::None)
     }
 
-    /// Sends what waits.
+    /// Sends what waits and may leave.
     pub fn flush(&mut self) -> Flush {
         while self.output_start < self.output.len() {
             match self.stream.write(&self.output[self.output_start..]) {
@@ -151,7 +178,10 @@ impl Conn {
         if self.output.capacity() > 0 {
             self.output = Vec::new();
         }
-        self.flush_stream()
+        match self.flush_stream() {
+            Flush::Done if self.gated.is_some() => Flush::Pending,
+            flushed => flushed,
+        }
     }
 
     /// Sends what the stream itself still has: with TLS only.
@@ -165,6 +195,10 @@ impl Conn {
 
     /// Sends `bytes` behind what waits already; what does not go out at once is kept.
     pub fn send(&mut self, bytes: &[u8]) -> Flush {
+        if let Some(gated) = &mut self.gated {
+            gated.bytes.extend_from_slice(bytes);
+            return Flush::Pending;
+        }
         if self.output_start < self.output.len() {
             self.output.extend_from_slice(bytes);
             return self.flush();

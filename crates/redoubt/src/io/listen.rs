@@ -6,12 +6,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 /// A listening socket.
 pub enum Listener {
     /// IPv4 or IPv6.
     Tcp(TcpListener),
-    /// The same, of `extra-ports`.
+    /// The same, of `extra-ports` and `announce-view`.
     Extra(TcpListener),
     /// The same, for clients that speak TLS.
     Tls(TcpListener),
@@ -24,7 +25,7 @@ pub enum Listener {
 pub enum Kind {
     /// `port`
     Tcp,
-    /// `extra-ports`
+    /// `extra-ports`, and listeners of `announce-view`
     Extra,
     /// `tls-port`
     Tls,
@@ -101,18 +102,35 @@ pub fn all(config: &Config) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
-/// Opens the sockets of `extra-ports`, at the addresses of `bind`.
+/// Where to listen beside `port` and `tls-port`: `extra-ports` at the addresses of `bind`, and the
+/// `listener`s of `announce-view` that are not served by any of these.
+pub fn extra_listeners(config: &Config) -> Vec<(Option<IpAddr>, u16)> {
+    // The configuration has been checked: every word is a port.
+    let ports = config.extra_ports.to_str();
+    let ports = ports.split_whitespace().filter_map(|word| word.parse().ok());
+    let mut extra: Vec<(Option<IpAddr>, u16)> = Vec::new();
+    for (ip, port) in ports.map(|port| (None, port)).chain(config.announce_view.listeners()) {
+        let served = port == config.port || port == config.tls_port;
+        let known = |(other_ip, other): &(Option<IpAddr>, u16)| {
+            *other == port && (other_ip.is_none() || *other_ip == ip)
+        };
+        if !served && !extra.iter().any(known) {
+            // What serves all addresses serves each.
+            extra.retain(|(_, other)| ip.is_some() || *other != port);
+            extra.push((ip, port));
+        }
+    }
+    extra
+}
+
+/// Opens the sockets of [`extra_listeners`].
 fn extra(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    for word in config.extra_ports.to_str().split_whitespace() {
-        // The configuration has been checked: every word is a port.
-        let port = word.parse().unwrap_or(0);
-        // A port that is in use by ourselves is served already.
-        if port != config.port {
-            let opened = open(&config.bind, port, config.tcp_backlog)
-                .map_err(|why| format!("Failed listening on port {port} (TCP), aborting. {why}"))?;
-            listeners.extend(opened.into_iter().map(Listener::Extra));
-        }
+    for (ip, port) in extra_listeners(config) {
+        let bind = ip.map_or_else(|| config.bind.clone(), |ip| vec![ip.to_string()]);
+        let opened = open(&bind, port, config.tcp_backlog)
+            .map_err(|why| format!("Failed listening on port {port} (TCP), aborting. {why}"))?;
+        listeners.extend(opened.into_iter().map(Listener::Extra));
     }
     Ok(listeners)
 }
@@ -184,4 +202,15 @@ fn unix(config: &Config) -> Result<Option<Listener>, String> {
             .map_err(|error| format!("Failed to set permissions of the Unix socket: {error}"))?;
     }
     Ok(Some(Listener::Unix(listener)))
+}
+
+/// The kernel looks from time to time whether the other side is still there.
+pub fn set_keepalive(tcp: &mio::net::TcpStream, secs: u32) {
+    let interval = (secs / 3).max(1);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(secs)))
+        .with_interval(Duration::from_secs(u64::from(interval)))
+        .with_retries(3);
+    // Without it a dead peer is found later, nothing else.
+    let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
 }

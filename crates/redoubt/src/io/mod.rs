@@ -8,7 +8,9 @@
 pub mod addr;
 pub mod balance;
 pub mod conn;
+pub mod gateway;
 pub mod listen;
+pub mod memory;
 pub mod replica;
 pub mod stream;
 pub mod sys;

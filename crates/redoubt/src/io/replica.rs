@@ -5,7 +5,7 @@ use node::{Node, Transfer};
 use replication::{Chunk, ConnId, Cursor, JobId, MasterInput};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stdx::MonoMs;
 
 /// A snapshot's bytes between the thread that makes them and the worker that sends them.
@@ -26,6 +26,8 @@ struct QueueState {
 
 /// Bytes that may wait for one replica before the snapshot waits for it.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// How often the snapshot does other work while it waits for a replica.
+const IDLE: Duration = Duration::from_millis(20);
 
 impl SnapshotQueue {
     fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
@@ -33,15 +35,35 @@ impl SnapshotQueue {
     }
 
     /// Adds bytes; waits while the replica is slow, at most for `patience`. False if the reader is
-    /// gone or too slow.
-    pub fn push(&self, chunk: &Arc<Vec<u8>>, patience: Duration) -> bool {
-        let state = self.lock();
-        let (mut state, waited) = self
-            .room
-            .wait_timeout_while(state, patience, |s| s.bytes > QUEUE_BYTES_MAX && !s.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        if state.closed || waited.timed_out() {
-            return false;
+    /// gone or too slow, or if `idle`, which is called from time to time meanwhile, says so.
+    pub fn push(
+        &self,
+        chunk: &Arc<Vec<u8>>,
+        patience: Duration,
+        idle: &mut dyn FnMut() -> bool,
+    ) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (now, waited) = self
+                .room
+                .wait_timeout_while(state, left.min(IDLE), |s| {
+                    s.bytes > QUEUE_BYTES_MAX && !s.closed
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            state = now;
+            if state.closed {
+                return false;
+            }
+            if !waited.timed_out() {
+                break;
+            }
+            drop(state);
+            if left.is_zero() || !idle() {
+                return false;
+            }
+            state = self.lock();
         }
         state.bytes += chunk.len();
         state.chunks.push_back(Arc::clone(chunk));

@@ -1,8 +1,8 @@
 //! A connected socket: TCP, unix, or TCP with TLS.
 
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
+use crate::os::mio::event::Source;
+use crate::os::mio::net::{TcpStream, UnixStream};
+use crate::os::mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use tls::Channel;

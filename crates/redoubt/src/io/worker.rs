@@ -5,6 +5,8 @@
 //! might have more to read goes to the end of the line instead of being drained at once.
 
 mod arrivals;
+mod forward;
+mod gate;
 mod messages;
 mod moves;
 mod requests;
@@ -19,10 +21,11 @@ use super::listen::{self, Listener};
 use super::replica::{self, Pumped, ReplicaFeed, SnapshotQueues};
 use super::stream::Stream;
 use super::sys;
-use mio::event::Source;
-use mio::{Events, Interest, Poll, Token};
-use node::{ClientInfo, Message, Next, Node, ReplicaTask, Session, Worker};
-use replication::{ConnId, MasterInput};
+use crate::os::mio::event::Source;
+use crate::os::mio::{Events, Interest, Poll, Token};
+use crate::os::time::Duration;
+use node::{ClientInfo, Message, Next, Node, OnFile, ReplicaTask, Session, Worker};
+use replication::{ConnId, MasterInput, Position};
 use resp::Reply;
 use slab::Slab;
 use std::collections::BTreeMap;
@@ -30,7 +33,6 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Token of the waker; connections have their slab index, listeners the numbers from
 /// [`LISTENER_BASE`] on.
@@ -105,7 +107,7 @@ pub struct Shared {
 pub struct EventLoop {
     shared: Arc<Shared>,
     poll: Poll,
-    worker: Worker,
+    worker: Box<Worker>,
     conns: Slab<Conn>,
     /// Slab index by client id.
     by_client: BTreeMap<u64, usize>,
@@ -122,6 +124,12 @@ pub struct EventLoop {
     next_housekeeping: u64,
     /// Connections with a script to be run.
     scripts_due: Vec<usize>,
+    /// Room for the reply of the next one.
+    script_reply: Vec<u8>,
+    /// Connections whose replies wait for the append-only file.
+    gated: Vec<usize>,
+    /// Some of them need not wait any more.
+    gate_open: bool,
     /// Stands in for `worker` while a script has that one.
     spare: Option<Box<Worker>>,
     /// The first worker's: how all are doing.
@@ -143,7 +151,7 @@ impl EventLoop {
         let mut this = EventLoop {
             shared,
             poll,
-            worker,
+            worker: Box::new(worker),
             conns: Slab::new(),
             by_client: BTreeMap::new(),
             listeners: Vec::new(),
@@ -155,6 +163,9 @@ impl EventLoop {
             round: Round::new(),
             next_housekeeping: 0,
             scripts_due: Vec::new(),
+            script_reply: Vec::new(),
+            gated: Vec::new(),
+            gate_open: false,
             spare: None,
             watcher,
             active_seen: workers,
@@ -256,6 +267,7 @@ impl EventLoop {
     fn timeout(&self) -> Duration {
         if !self.again.is_empty()
             || self.pump_again
+            || self.gate_open
             || self.shared.node.mailboxes[self.worker.index].is_signalled()
         {
             return Duration::ZERO;
@@ -275,7 +287,7 @@ impl EventLoop {
         if until != 0 {
             let now = self.shared.node.host.now().mono_us;
             if now < until {
-                std::thread::sleep(Duration::from_micros(until - now));
+                crate::os::thread::sleep(Duration::from_micros(until - now));
             }
         }
     }
@@ -346,6 +358,11 @@ impl EventLoop {
         let EventLoop { worker, conns, unsent, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return };
         bump(&worker.stats.net_output, bytes.len() as u64);
+        if conn.gated.is_some() {
+            // Behind what waits for the disk.
+            conn.send(bytes);
+            return;
+        }
         conn.output.extend_from_slice(bytes);
         if !conn.unsent {
             conn.unsent = true;
@@ -472,11 +489,18 @@ impl EventLoop {
 
     /// At the end of a round: what grew is sent, what is garbage is given away.
     fn after_round(&mut self) {
+        if !self.gated.is_empty() {
+            self.open_gate();
+            self.run_scripts();
+        }
         if self.worker.log_grew {
             self.worker.log_grew = false;
             if self.shared.node.wake_streams(self.worker.index) {
                 self.pump_again = true;
             }
+        }
+        if !self.gated.is_empty() {
+            self.wait_at_gate();
         }
         if self.pump_again {
             self.pump_all();

@@ -4,11 +4,15 @@
 //! that promise something stay here until the disk has it, under the same lock as the machine, so
 //! that no [`sentinel::Input::Persisted`] can slip in between.
 
+use crate::io::listen::extra_listeners;
+use config::AnnounceViews;
 use mio::Waker;
 use node::{ClientInfo, Message, Node, SentinelMode};
+use replication::Position;
 use resp::{Args, Reply};
-use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel};
+use sentinel::{CommandOutcome, Input, Now, Output, PersistToken, Sentinel, ViewPayload};
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stdx::MonoMs;
 
@@ -65,11 +69,6 @@ impl Brain {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node that serves the clients.
-    pub fn node(&self) -> &Node {
-        &self.node
-    }
-
     /// The time, as the machine takes it.
     pub fn now(&self) -> Now {
         machine_time(self.node.host.now())
@@ -112,6 +111,29 @@ impl Brain {
         self.lock().outputs.pop_front()
     }
 
+    /// Sends an event to the subscribers of its channel, to each with the addresses that it sees.
+    pub fn publish(&self, channel: &str, payload: &str, views: &[ViewPayload]) {
+        let node = &self.node;
+        if views.is_empty() {
+            // Nobody asks from here: every subscriber has a mailbox.
+            let (channel, payload, mut own) = (channel.as_bytes(), payload.as_bytes(), Vec::new());
+            node.pubsub.publish(&node.mailboxes, false, channel, payload, 0, &mut own);
+            return;
+        }
+        node.pubsub.publish_each(&node.mailboxes, channel.as_bytes(), &|client| {
+            let named = {
+                let names = client.names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.named_view.clone()
+            };
+            let suffixed = named.is_some();
+            let seen = named.or_else(|| node.view_of(client));
+            let fits = |other: &&ViewPayload| {
+                other.suffixed == suffixed && seen.as_deref() == Some(other.view.as_str())
+            };
+            views.iter().find(fits).map_or(payload, |other| other.payload.as_str()).as_bytes()
+        });
+    }
+
     /// Sends the replies that have waited for this state of the disk.
     fn release(&self, inner: &mut Inner, token: PersistToken, failed: bool) {
         let mut still = Vec::new();
@@ -133,28 +155,54 @@ impl Brain {
                     client: held.client,
                     ticket: held.ticket,
                     bytes,
-                    position: 0,
+                    position: Position::START,
                 });
             }
         }
         inner.held = still;
     }
 
+    /// SENTINEL CONFIG SET may have changed the rules by which clients see the nodes.
+    fn follow_rules(&self, rules: &str) {
+        let old = self.node.settings.load_full();
+        let Ok(views) = AnnounceViews::read(rules) else { return };
+        if views == old.config.announce_view {
+            return;
+        }
+        let mut config = old.config.clone();
+        config.announce_view = views;
+        if extra_listeners(&config) != extra_listeners(&old.config) {
+            let later = "Listeners of announce-view are opened, and closed, at the next start.";
+            crate::log::write(crate::log::NOTICE, later);
+        }
+        self.node.set_config(config);
+    }
+
     fn command(&self, client: &ClientInfo, args: &Args<'_>, reply: &mut Reply) -> Option<u64> {
         let argv: Vec<&[u8]> = args.iter().collect();
         let mark = reply.mark();
+        let is_vote = args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
+        if is_vote || args.is(0, "publish") {
+            client.sentinel.store(true, Relaxed);
+        }
+        let view = self.node.view_of(client);
         let mut inner = self.lock();
+        if let Some(named) = inner.machine.view_in_name(&argv) {
+            let mut names = client.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.named_view = Some(named);
+        }
         let before = inner.machine.poll_timeout();
         let now = self.now();
-        let outcome = inner.machine.command(now, &argv, reply);
+        let outcome = inner.machine.command_in_view(now, view.as_deref(), &argv, reply);
         inner.collect();
+        if args.is(1, "config") {
+            self.follow_rules(inner.machine.view_rules());
+        }
         let ticket = match outcome {
             CommandOutcome::Done => None,
             CommandOutcome::AfterPersist(token) => {
                 inner.last_ticket += 1;
                 let ticket = inner.last_ticket;
-                let is_vote =
-                    args.is(1, "is-master-down-by-addr") || args.is(1, "is-primary-down-by-addr");
                 let held = Held {
                     token,
                     client: client.id,
@@ -188,8 +236,9 @@ impl SentinelMode for Mode {
         self.0.command(client, args, reply)
     }
 
-    fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String {
-        self.0.lock().machine.info(names, sections)
+    fn info(&self, client: &ClientInfo, names: &[&[u8]], sections: &[(&str, String)]) -> String {
+        let view = self.0.node.view_of(client);
+        self.0.lock().machine.info(view.as_deref(), names, sections)
     }
 }
 
@@ -249,7 +298,7 @@ mod tests {
     }
 
     fn answers(brain: &Brain) -> Vec<(u64, String)> {
-        let messages = brain.node().mailboxes[0].take().into_iter();
+        let messages = brain.node.mailboxes[0].take().into_iter();
         messages
             .filter_map(|message| match message {
                 Message::Unblock { client: CLIENT, ticket, bytes, .. } => {

@@ -5,7 +5,7 @@ use super::{Refusal, note};
 use crate::container;
 use crate::program::Composed;
 use crate::server::config_file::{self, ConfigFile};
-use config::{Config, LoadError, Loaded};
+use config::{AnnounceViews, Config, LoadError, Loaded};
 use rustix::fs::{Access, FlockOperation, access, flock};
 use rustix::io::Errno;
 use sentinel::SentinelConf;
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use stdx::ViewAddrs;
 
 /// Where the state is kept, and the text to start from.
 pub struct Source {
@@ -232,6 +233,20 @@ fn lacks_interpreter(path: &Path) -> Option<String> {
     (!found).then(|| program.to_string())
 }
 
+/// Rules of a line `sentinel announce-view` go before those of the ordinary directive.
+pub fn take_views(conf: &SentinelConf, config: &mut Config) -> Result<(), Refusal> {
+    if let Some(text) = conf.announce_view() {
+        config.announce_view = AnnounceViews::read(text)
+            .map_err(|why| refusal(&format!("`sentinel announce-view {text}`: {why}")))?;
+    }
+    Ok(())
+}
+
+/// What SENTINEL CONFIG SET of `announce-view` understands.
+pub fn read_views(text: &str) -> Result<(String, ViewAddrs), String> {
+    AnnounceViews::read(text).map(|views| (views.to_string(), views.addresses()))
+}
+
 /// Everything that is wrong with the `sentinel` lines of a text, with those of included files
 /// behind them.
 pub fn check_lines(text: &[u8], loaded: &Loaded) -> Vec<LoadError> {
@@ -246,7 +261,14 @@ pub fn check_lines(text: &[u8], loaded: &Loaded) -> Vec<LoadError> {
         line: error.text.as_str().into(),
         reason: error.message,
     });
-    wrong.collect()
+    let mut wrong: Vec<LoadError> = wrong.collect();
+    let rules = SentinelConf::parse(&text).ok();
+    if let Some(text) = rules.as_ref().and_then(SentinelConf::announce_view)
+        && let Err(why) = AnnounceViews::read(text)
+    {
+        wrong.push(LoadError::General(format!("sentinel announce-view {text}: {why}")));
+    }
+    wrong
 }
 
 fn refusal(why: &str) -> Refusal {

@@ -210,18 +210,8 @@ impl Driver {
                 self.happened.retain(|h| !matches!(h, Happened::Refused(c, _) if *c == conn));
             }
             Output::Persist { token, text } => self.disk.write(token, text),
-            Output::Publish { channel, payload } => {
-                let node = self.brain.node();
-                // Nobody asks from here: every subscriber has a mailbox.
-                let mut own = Vec::new();
-                node.pubsub.publish(
-                    &node.mailboxes,
-                    false,
-                    channel.as_bytes(),
-                    payload.as_bytes(),
-                    0,
-                    &mut own,
-                );
+            Output::Publish { channel, payload, views } => {
+                self.brain.publish(&channel, &payload, &views);
             }
             Output::Log { level, line } => crate::log::write(log_level(level), &line),
             Output::RunScript { id, argv } => {

@@ -133,6 +133,14 @@ impl Host for SentinelHost {
         no_data()
     }
 
+    fn bgrewriteaof(&self, _in_exec: bool) -> Result<&'static str, String> {
+        no_data()
+    }
+
+    fn load_aof(&self) -> Result<(), String> {
+        no_data()
+    }
+
     fn reload(&self, _save: bool, _flush: bool) -> Result<(), String> {
         no_data()
     }
@@ -162,6 +170,10 @@ impl Host for SentinelHost {
 
     fn config_changed(&self, _old: &Config, _new: &Config, _names: &[&str]) -> Result<(), String> {
         no_data()
+    }
+
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        self.process.gateways()
     }
 
     fn facts(&self) -> ProcessFacts {

@@ -75,6 +75,7 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     conf::check_scripts(&conf).map_err(Refusal::Print)?;
     conf::drop_data_directives(&mut loaded);
     let mut config = loaded.config;
+    conf::take_views(&conf, &mut config)?;
     crate::server::greet(&file);
     crate::server::note_directives(&config);
     crate::server::announce_mode(&config, "sentinel");
@@ -116,7 +117,10 @@ fn start(mut loaded: Loaded, file: ConfigFile) -> Result<(), Refusal> {
     crate::log::write_in_background()?;
     crate::io::sys::keep_descriptors_private();
     let (news_sender, news) = channel::<News>();
-    let machine = sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
+    let mut machine =
+        sentinel::Sentinel::new(brain::machine_time(now), conf, machine_options(&config));
+    let views = &config.announce_view;
+    machine.set_views(views.to_string(), views.addresses(), conf::read_views);
     let brain = Arc::new(Brain::new(machine, Arc::clone(&node), Arc::clone(&driver_waker)));
     node.become_sentinel(Box::new(brain::Mode(Arc::clone(&brain))));
     node.load_users_at_start(&loaded.users)?;

@@ -92,7 +92,7 @@ fn learnt_of(line: &[u8]) -> Option<Learnt> {
     match directive.to_ascii_lowercase().as_slice() {
         b"myid" | b"current-epoch" => Some(Learnt::Own),
         b"config-epoch" | b"leader-epoch" | b"known-replica" | b"known-slave"
-        | b"known-sentinel" => {
+        | b"known-sentinel" | b"known-view" => {
             let master = rest.first().map(|name| String::from_utf8_lossy(name).into_owned());
             Some(Learnt::Of(master.unwrap_or_default()))
         }

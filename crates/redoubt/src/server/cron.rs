@@ -5,12 +5,12 @@ use super::host::Tools;
 use super::snapshot::Job;
 use crate::io::worker::Shared;
 use crate::log::NOTICE;
+use crate::os::mpsc::Receiver;
+use crate::os::time::{Duration, Instant};
 use keyspace::{DbStripe, StripeMask};
-use node::Node;
+use node::{AofState, Node};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
 use structures::Entry;
 
 /// Values and tables to be freed.
@@ -42,8 +42,9 @@ const EXPIRE_FIELDS_BUDGET: Duration = Duration::from_millis(3);
 pub fn run(shared: &Arc<Shared>, tools: &Tools) {
     let node = &*shared.node;
     let mut round = 0u64;
+    let mut limit = RewriteLimit::default();
     loop {
-        std::thread::sleep(ROUND);
+        crate::os::thread::sleep(ROUND);
         round += 1;
         if node.cron_paused.load(Relaxed) {
             continue;
@@ -55,6 +56,7 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
             expire(node);
             expire_fields(node, round as usize);
         }
+        tools.aof.watch(node);
         if node.settings.load().config.maxmemory > 0 {
             node.check_memory();
         }
@@ -64,6 +66,7 @@ pub fn run(shared: &Arc<Shared>, tools: &Tools) {
         }
         if round.is_multiple_of(8) {
             save_points(node, tools);
+            rewrites(node, tools, &mut limit);
             node.log.trim();
             tools.note_peak();
         }
@@ -141,11 +144,91 @@ fn rehash(node: &Node) {
     }
 }
 
+/// Rewrites that fail again and again are tried less and less often.
+/// Source: redis 7.0 `aof.c:aofRewriteLimited`.
+#[derive(Default)]
+struct RewriteLimit {
+    /// Minutes to wait, 0 if nothing is the matter.
+    minutes: u64,
+    until: Option<Instant>,
+}
+
+/// Failures after which the waiting begins.
+const REWRITE_FAILURES: u64 = 3;
+const REWRITE_WAIT_MAX_MINUTES: u64 = 60;
+
+impl RewriteLimit {
+    fn is_limited(&mut self, failures: u64) -> bool {
+        if failures < REWRITE_FAILURES {
+            *self = RewriteLimit::default();
+            return false;
+        }
+        if let Some(until) = self.until {
+            if Instant::now() < until {
+                return true;
+            }
+            self.until = None;
+            return false;
+        }
+        self.minutes = (self.minutes * 2).clamp(1, REWRITE_WAIT_MAX_MINUTES);
+        self.until = Some(Instant::now() + Duration::from_secs(self.minutes * 60));
+        crate::log::write(
+            crate::log::WARNING,
+            &format!(
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
+                self.minutes
+            ),
+        );
+        true
+    }
+}
+
+/// Starts a rewrite of the append-only file when one is due.
+/// Source: redis 7.0 `server.c:serverCron`.
+fn rewrites(node: &Node, tools: &Tools, limit: &mut RewriteLimit) {
+    let aof = &node.aof;
+    if aof.rewriting.load(Relaxed)
+        || node.persistence.bgsave_running.load(Relaxed)
+        || node.persistence.loading.load(Relaxed)
+    {
+        return;
+    }
+    let failures = aof.rewrite_failures.load(Relaxed);
+    let state = aof.state();
+    let asked = aof.scheduled.load(Relaxed) || state == AofState::WaitRewrite;
+    if asked {
+        if !limit.is_limited(failures) {
+            tools.start_rewrite();
+        }
+        return;
+    }
+    let settings = node.settings.load();
+    let config = &settings.config;
+    let (size, base) = (aof.current_size.load(Relaxed), aof.base_size.load(Relaxed).max(1));
+    if state != AofState::On
+        || config.auto_aof_rewrite_percentage == 0
+        || size <= config.auto_aof_rewrite_min_size
+    {
+        return;
+    }
+    let growth = (u128::from(size) * 100 / u128::from(base)).saturating_sub(100);
+    if growth >= u128::from(config.auto_aof_rewrite_percentage) && !limit.is_limited(failures) {
+        crate::log::write(
+            NOTICE,
+            &format!("Starting automatic rewriting of AOF on {growth}% growth"),
+        );
+        tools.start_rewrite();
+    }
+}
+
 /// Starts a background save when enough has changed for long enough.
 /// Source: redis 7.0 `server.c:serverCron` (a failed save is tried again after 5 s).
 fn save_points(node: &Node, tools: &Tools) {
     let state = &node.persistence;
-    if state.bgsave_running.load(Relaxed) || state.loading.load(Relaxed) {
+    if state.bgsave_running.load(Relaxed)
+        || state.loading.load(Relaxed)
+        || node.aof.rewriting.load(Relaxed)
+    {
         return;
     }
     let config = node.settings.load_full().config.save.clone();

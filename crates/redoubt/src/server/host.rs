@@ -1,25 +1,27 @@
 //! What the node asks of the process: clocks, files, snapshots, the end.
 
+use super::aof::{self, AofControl, AofTask};
 use super::config_file::{self, ConfigFile};
 use super::cron::Trash;
 use super::load::{self, Expired, LoadHow};
 use super::snapshot::{Aborted, Job};
 use crate::io::listen;
+use crate::io::memory;
 use crate::io::sys;
 use crate::io::worker::Shared;
-use crate::log::WARNING;
+use crate::log::{NOTICE, WARNING};
+use crate::os::fs::File;
+use crate::os::mio::Waker;
+use crate::os::mpsc::{RecvTimeoutError, Sender, channel};
+use crate::os::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use config::{Config, LogLevel};
 use keyspace::DbStripe;
-use mio::Waker;
-use node::{Host, Now, ProcessFacts, ReplicationHost, ShutdownHow};
+use node::{AofState, Host, Now, ProcessFacts, ReplicationHost, ShutdownHow, Worker};
 use replication::{ConnId, JobId, RdbFilter, Transport};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use structures::Entry;
 
 /// What the node's host and the jobs share.
@@ -33,6 +35,8 @@ pub struct Tools {
     shared: OnceLock<Arc<Shared>>,
     /// Snapshots that nobody wants any more.
     pub aborted: Aborted,
+    /// Ways to the thread of the append-only file.
+    pub aof: AofControl,
     peak: AtomicU64,
     startup_memory: AtomicU64,
 }
@@ -57,6 +61,7 @@ impl Tools {
             started_unix_us: unix_us - started.elapsed().as_micros() as i64,
             shared: OnceLock::new(),
             aborted: Aborted::default(),
+            aof: AofControl::default(),
             peak: AtomicU64::new(0),
             startup_memory: AtomicU64::new(0),
         }
@@ -65,7 +70,7 @@ impl Tools {
     /// The workers exist.
     pub fn attach(&self, shared: &Arc<Shared>) {
         let _ = self.shared.set(Arc::clone(shared));
-        self.startup_memory.store(used_memory(), Ordering::Relaxed);
+        self.startup_memory.store(memory::allocated(), Ordering::Relaxed);
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -79,22 +84,109 @@ impl Tools {
     }
 
     pub(super) fn save_and_wait(&self) -> Result<(), String> {
+        self.save_within(None).unwrap_or_else(|| Err("the snapshot thread is gone".into()))
+    }
+
+    /// Saves; `None` if that takes longer than `limit`.
+    pub(super) fn save_within(&self, limit: Option<Duration>) -> Option<Result<(), String>> {
         let (answer, done) = channel();
         self.snapshot(Job::Wait(answer));
-        done.recv().unwrap_or_else(|_| Err("the snapshot thread is gone".into()))
+        let gone = || Some(Err("the snapshot thread is gone".into()));
+        match limit {
+            None => done.recv().ok().or_else(gone),
+            Some(limit) => match done.recv_timeout(limit) {
+                Ok(saved) => Some(saved),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => gone(),
+            },
+        }
     }
 
     /// Looks at the memory in use, for its peak.
     pub fn note_peak(&self) {
-        self.peak.fetch_max(used_memory(), Ordering::Relaxed);
+        self.peak.fetch_max(memory::allocated(), Ordering::Relaxed);
     }
-}
 
-/// Bytes allocated and in use.
-fn used_memory() -> u64 {
-    // The statistics are cached by the allocator until the epoch moves on.
-    let _ = tikv_jemalloc_ctl::epoch::advance();
-    tikv_jemalloc_ctl::stats::allocated::read().unwrap_or(0) as u64
+    /// Starts a rewrite of the append-only file.
+    pub fn start_rewrite(&self) {
+        let node = &self.shared().node;
+        let aof = &node.aof;
+        aof.scheduled.store(false, Ordering::Relaxed);
+        aof.rewriting.store(true, Ordering::Release);
+        aof.rewrites.fetch_add(1, Ordering::Relaxed);
+        aof.rewrite_started.store(node.host.now().unix().secs(), Ordering::Relaxed);
+        crate::log::write(NOTICE, "Background append only file rewriting started");
+        self.snapshot(Job::Rewrite);
+    }
+
+    /// `appendonly yes` at run time. The first base is written in the background.
+    fn start_aof(&self) -> Result<(), String> {
+        let node = &self.shared().node;
+        self.aof.ask(AofTask::Start).map_err(|why| {
+            crate::log::write(WARNING, &why);
+            "Unable to turn on AOF. Check server logs.".to_string()
+        })?;
+        node.aof.set_state(AofState::WaitRewrite);
+        let busy = node.persistence.bgsave_running.load(Ordering::Relaxed)
+            || node.aof.rewriting.load(Ordering::Relaxed);
+        if busy {
+            node.aof.scheduled.store(true, Ordering::Relaxed);
+            crate::log::write(
+                NOTICE,
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
+            );
+        } else {
+            self.start_rewrite();
+        }
+        Ok(())
+    }
+
+    /// `appendonly no`, or a full synchronization that replaces everything.
+    pub fn stop_aof(&self) {
+        let node = &self.shared().node;
+        node.aof.set_state(AofState::Off);
+        node.aof.scheduled.store(false, Ordering::Relaxed);
+        // A rewrite that runs is called off.
+        self.aof.next_generation();
+        self.aof.task(AofTask::Stop);
+    }
+
+    /// After a full synchronization: a file of the new data, begun by a rewrite.
+    pub fn restart_aof(&self) {
+        if let Err(why) = self.start_aof() {
+            crate::log::write(
+                WARNING,
+                &format!("Failed enabling the AOF after successful master synchronization! {why}"),
+            );
+        }
+    }
+
+    /// Brings the append-only file to disk before the end.
+    pub fn finish_aof(&self, how: ShutdownHow) -> Result<(), String> {
+        let node = &self.shared().node;
+        match node.aof.state() {
+            AofState::Off => return Ok(()),
+            AofState::WaitRewrite if !how.force => {
+                crate::log::write(WARNING, "Writing initial AOF, can't exit");
+                return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+            }
+            AofState::WaitRewrite => {
+                crate::log::write(WARNING, "Writing initial AOF. Exit anyway.");
+            }
+            AofState::On if node.aof.rewriting.load(Ordering::Relaxed) => {
+                crate::log::write(WARNING, "The AOF is being rewritten: that is given up.");
+            }
+            AofState::On => {}
+        }
+        crate::log::write(NOTICE, "Calling fsync() on the AOF file.");
+        if let Err(why) = self.aof.sync_and_wait() {
+            crate::log::write(WARNING, &format!("Fail to fsync the AOF file: {why}."));
+            if !how.force {
+                return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The node's host.
@@ -122,8 +214,63 @@ impl Host for ProcessHost {
         self.0.save_and_wait().map_err(|_| "ERR".to_string())
     }
 
-    fn bgsave(&self, _schedule: bool) -> Result<&'static str, String> {
+    fn bgrewriteaof(&self, in_exec: bool) -> Result<&'static str, String> {
         let node = &self.0.shared().node;
+        if node.aof.rewriting.load(Ordering::Relaxed) {
+            return Err("ERR Background append only file rewriting already in progress".into());
+        }
+        if in_exec || node.persistence.bgsave_running.load(Ordering::Relaxed) {
+            node.aof.scheduled.store(true, Ordering::Relaxed);
+            return Ok("Background append only file rewriting scheduled");
+        }
+        node.aof.rewrite_failures.store(0, Ordering::Relaxed);
+        self.0.start_rewrite();
+        Ok("Background append only file rewriting started")
+    }
+
+    fn load_aof(&self) -> Result<(), String> {
+        let node = &self.0.shared().node;
+        if node.aof.state() == AofState::On {
+            self.0.aof.sync_and_wait().map_err(|why| format!("ERR {why}"))?;
+        }
+        node.persistence.loading.store(true, Ordering::Release);
+        load::flush_all(node);
+        // The counters of the link's worker are borrowed; it has nothing to do while this runs.
+        let mut worker = Worker::new(node, node.mailboxes.len(), node.host.mono_us());
+        worker.now = node.host.now();
+        let files = aof::Files::new(&node.settings.load().config);
+        let result = files
+            .read_manifest()
+            .and_then(|manifest| aof::load::load(node, &mut worker, &files, &manifest));
+        node.host.free(std::mem::take(&mut worker.trash), std::mem::take(&mut worker.tables));
+        if let Err(why) = result {
+            // A node that has half of its data must not go on.
+            crate::log::write(WARNING, &why);
+            crate::os::process::exit(1);
+        }
+        node.persistence.dirty_at_save.store(node.dirty(), Ordering::Relaxed);
+        node.persistence.loading.store(false, Ordering::Release);
+        crate::log::write(WARNING, "Append Only File loaded by DEBUG LOADAOF");
+        Ok(())
+    }
+
+    fn wake_file(&self) {
+        self.0.aof.wake();
+    }
+
+    fn bgsave(&self, schedule: bool) -> Result<&'static str, String> {
+        let node = &self.0.shared().node;
+        if node.aof.rewriting.load(Ordering::Relaxed)
+            && !node.persistence.bgsave_running.load(Ordering::Relaxed)
+        {
+            if !schedule {
+                return Err("ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.".into());
+            }
+            // One thread makes all passes, one after the other.
+            node.persistence.bgsave_running.store(true, Ordering::Release);
+            self.0.snapshot(Job::Background);
+            return Ok("Background saving scheduled");
+        }
         if node.persistence.bgsave_running.swap(true, Ordering::AcqRel) {
             return Err("ERR Background save already in progress".into());
         }
@@ -141,7 +288,12 @@ impl Host for ProcessHost {
             load::flush_all(node);
         }
         let path = PathBuf::from(node.settings.load().config.dbfilename.to_str().into_owned());
-        let how = LoadHow { expired: Expired::on_reload(node), replace: !flush, header: None };
+        let how = LoadHow {
+            expired: Expired::on_reload(node),
+            replace: !flush,
+            done_before: 0,
+            header: None,
+        };
         let result = File::open(&path)
             .map_err(|error| error.to_string())
             .and_then(|file| load::load(node, BufReader::with_capacity(1 << 20, file), how));
@@ -162,7 +314,7 @@ impl Host for ProcessHost {
 
     fn read_config_file(&self) -> Result<String, String> {
         let path = self.0.file.path.as_ref().ok_or(config::NO_CONFIG_FILE)?;
-        match std::fs::read(path) {
+        match crate::os::fs::read(path) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(format!("ERR Rewriting config file: {error}")),
@@ -179,7 +331,7 @@ impl Host for ProcessHost {
     }
 
     fn read_acl_file(&self, path: &str) -> Result<Vec<u8>, String> {
-        std::fs::read(path).map_err(|error| sys::reason(&error))
+        crate::os::fs::read(path).map_err(|error| sys::reason(&error))
     }
 
     fn write_acl_file(&self, path: &str, text: &[u8]) -> Result<(), String> {
@@ -202,6 +354,12 @@ impl Host for ProcessHost {
                     }
                     self.listen_again(new, &[listen::Kind::Tls])?;
                 }
+                "announce-view" => {
+                    let ports = |config: &Config| listen::extra_listeners(config);
+                    if ports(old) != ports(new) {
+                        self.listen_again(new, &[listen::Kind::Extra])?;
+                    }
+                }
                 name if crate::io::tls::is_setting(name) => self.0.shared().tls.configure(new)?,
                 "loglevel" => crate::log::set_level(level_number(new.loglevel)),
                 "dir" => std::env::set_current_dir(new.dir.to_str().as_ref())
@@ -215,33 +373,31 @@ impl Host for ProcessHost {
                         ));
                     }
                 }
-                "appendonly" if new.appendonly => {
-                    return Err("the append-only file is not supported yet".into());
-                }
+                "appendonly" if new.appendonly && !old.appendonly => self.0.start_aof()?,
+                "appendonly" if !new.appendonly && old.appendonly => self.0.stop_aof(),
                 _ => {}
             }
         }
         Ok(())
     }
 
+    fn gateways(&self) -> Vec<std::net::IpAddr> {
+        crate::io::gateway::gateways()
+    }
+
     fn facts(&self) -> ProcessFacts {
-        let _ = tikv_jemalloc_ctl::epoch::advance();
-        let stat = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.unwrap_or(0) as u64;
-        let allocated = stat(tikv_jemalloc_ctl::stats::allocated::read());
+        let allocated = memory::allocated();
+        let (active, resident) = memory::active_and_resident();
         self.0.peak.fetch_max(allocated, Ordering::Relaxed);
         ProcessFacts {
             pid: std::process::id(),
             used_memory: allocated,
             used_memory_peak: self.0.peak.load(Ordering::Relaxed),
             used_memory_startup: self.0.startup_memory.load(Ordering::Relaxed),
-            rss: resident_bytes(),
-            allocator: (
-                allocated,
-                stat(tikv_jemalloc_ctl::stats::active::read()),
-                stat(tikv_jemalloc_ctl::stats::resident::read()),
-            ),
+            rss: memory::resident(),
+            allocator: (allocated, active, resident),
             allocator_name: "jemalloc-5.3.1",
-            total_system_memory: total_memory(),
+            total_system_memory: memory::total(),
             cpu: sys::cpu_seconds(false),
             cpu_thread: sys::cpu_seconds(true),
             os: sys::uname(),
@@ -254,7 +410,7 @@ impl Host for ProcessHost {
     }
 
     fn used_memory(&self) -> u64 {
-        used_memory()
+        memory::allocated()
     }
 
     fn free(&self, entries: Vec<Entry>, tables: Vec<DbStripe>) {
@@ -276,7 +432,7 @@ impl Host for ProcessHost {
     fn sleep_all(&self, usec: u64) {
         let until = self.now().mono_us + usec;
         self.0.shared().sleep_until_us.store(until, Ordering::Release);
-        std::thread::sleep(std::time::Duration::from_micros(usec));
+        crate::os::thread::sleep(crate::os::time::Duration::from_micros(usec));
     }
 
     fn set_active_workers(&self, workers: usize) {
@@ -288,7 +444,7 @@ impl Host for ProcessHost {
     }
 
     fn purge_memory(&self) {
-        purge();
+        memory::purge();
     }
 
     fn malloc_stats(&self) -> String {
@@ -305,8 +461,8 @@ impl Host for ProcessHost {
             "segfault" => sys::segfault(),
             "panic" => panic!("DEBUG PANIC called at Unix time {}", self.now().unix().secs()),
             "assert" => assert!(how.is_empty(), "DEBUG ASSERT called"),
-            "restart" | "crash-and-recover" => std::process::exit(0),
-            _ => std::process::abort(),
+            "restart" | "crash-and-recover" => crate::os::process::exit(0),
+            _ => crate::os::process::abort(),
         }
     }
 }
@@ -328,22 +484,6 @@ impl ProcessHost {
     }
 }
 
-/// Unused memory goes back to the system.
-fn purge() {
-    // 4096 is the allocator's name for 'all arenas'.
-    let name = c"arena.4096.purge";
-    // SAFETY: the name is a valid control without input or output, so all pointers may be null.
-    unsafe {
-        tikv_jemalloc_sys::mallctl(
-            name.as_ptr(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            std::ptr::null_mut(),
-            0,
-        );
-    }
-}
-
 /// The number of a log level.
 pub fn level_number(level: LogLevel) -> u8 {
     match level {
@@ -353,20 +493,6 @@ pub fn level_number(level: LogLevel) -> u8 {
         LogLevel::Warning => 3,
         LogLevel::Nothing => 4,
     }
-}
-
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    pages * sys::page_size()
-}
-
-fn total_memory() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb = info.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
-    kb.unwrap_or(0) * 1024
 }
 
 /// What replication asks of the process.

@@ -3,22 +3,23 @@
 //! One thread. It never blocks: names are resolved and connections made by helper threads, an RDB
 //! is loaded by another; their results come back through a channel.
 
+use super::host::Tools;
 use super::load::{self, LoadHow, LoadReport};
 use crate::io::stream::Stream;
 use crate::io::worker::Shared;
 use crate::log::WARNING;
-use mio::net::TcpStream;
-use mio::{Events, Poll, Token, Waker};
-use node::{Node, StreamApplier, Worker};
+use crate::os::fs::File;
+use crate::os::mio::net::TcpStream;
+use crate::os::mio::{Events, Poll, Token, Waker};
+use crate::os::mpsc::{Receiver, Sender, channel};
+use crate::os::time::Duration;
+use node::{AofState, Node, StreamApplier, Worker};
 use replication::{LinkId, LinkState, MasterInput, ReplicaInput, ReplicaOutput};
-use std::fs::File;
 use std::io::{BufReader, ErrorKind, Write};
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 const WAKE: Token = Token(0);
 const LINK: Token = Token(1);
@@ -35,7 +36,7 @@ enum Helped {
 
 /// A socket, and what encrypts its bytes if `tls-replication` says so.
 struct Connected {
-    tcp: std::net::TcpStream,
+    tcp: crate::os::net::TcpStream,
     channel: Option<Box<tls::Channel>>,
 }
 
@@ -50,6 +51,7 @@ struct Connection {
 /// The driver.
 pub struct LinkDriver {
     shared: Arc<Shared>,
+    tools: Arc<Tools>,
     poll: Poll,
     waker: Arc<Waker>,
     worker: Worker,
@@ -69,6 +71,7 @@ impl LinkDriver {
     /// selected where the loaded data ends.
     pub fn new(
         shared: Arc<Shared>,
+        tools: Arc<Tools>,
         poll: Poll,
         waker: Arc<Waker>,
         worker: Worker,
@@ -77,6 +80,7 @@ impl LinkDriver {
         let (helper, helped) = channel();
         LinkDriver {
             shared,
+            tools,
             poll,
             waker,
             worker,
@@ -113,7 +117,8 @@ impl LinkDriver {
             self.drain(&node);
             self.publish_state(&node);
             let next_link = node.repl.link().poll_timeout();
-            let next = [next_master, next_link].into_iter().flatten().min();
+            let next_failover = node.failover_timeout(now);
+            let next = [next_master, next_link, next_failover].into_iter().flatten().min();
             let wants_read = node.repl.link().wants_read();
             let busy = wants_read && self.connection.as_ref().is_some_and(|c| c.readable);
             let wait = if busy {
@@ -216,7 +221,7 @@ impl LinkDriver {
                 if self.incoming.as_ref().is_some_and(|(l, ..)| *l == link)
                     && let Some((_, _, path)) = self.incoming.take()
                 {
-                    let _ = std::fs::remove_file(path);
+                    let _ = crate::os::fs::remove_file(path);
                 }
             }
             ReplicaOutput::RdbBegin { link, .. } => self.begin_rdb(node, link),
@@ -256,11 +261,11 @@ impl LinkDriver {
         let (helper, waker) = (self.helper.clone(), Arc::clone(&self.waker));
         let shared = Arc::clone(&self.shared);
         let encrypted = shared.node.settings.load().config.tls_replication;
-        std::thread::spawn(move || {
+        crate::os::thread::spawn(move || {
             let connected = (host.as_str(), port).to_socket_addrs().and_then(|addrs| {
                 let mut last = std::io::Error::other("the name has no address");
                 for addr in addrs {
-                    match std::net::TcpStream::connect_timeout(&addr, CONNECT_PATIENCE) {
+                    match crate::os::net::TcpStream::connect_timeout(&addr, CONNECT_PATIENCE) {
                         Ok(stream) => return Ok(stream),
                         Err(error) => last = error,
                     }
@@ -327,6 +332,10 @@ impl LinkDriver {
                     node.repl
                         .link()
                         .handle_input(now, ReplicaInput::LoadFinished { link, ok, stream_db });
+                    if node.settings.load().config.appendonly && node.aof.state() == AofState::Off {
+                        self.tools.restart_aof();
+                        node.set_file_gate();
+                    }
                 }
             }
             self.drain(node);
@@ -416,7 +425,7 @@ impl LinkDriver {
     fn fail_sync(&mut self, node: &Node, link: LinkId) {
         self.close_connection(node);
         if let Some((_, _, path)) = self.incoming.take() {
-            let _ = std::fs::remove_file(path);
+            let _ = crate::os::fs::remove_file(path);
         }
         let now = self.worker.now.mono();
         node.repl.link().handle_input(now, ReplicaInput::Closed { link, error: "the disk failed" });
@@ -449,9 +458,13 @@ impl LinkDriver {
         node.persistence.load_started.store(self.worker.now.unix().secs(), Ordering::Relaxed);
         node.repl.link().handle_input(now, ReplicaInput::LoadStarted { link });
         node.persistence.loading.store(true, Ordering::Release);
+        if node.aof.state() != AofState::Off {
+            // What is replaced needs no file; the new data gets one when it is there.
+            self.tools.stop_aof();
+        }
         let (shared, helper, waker) =
             (Arc::clone(&self.shared), self.helper.clone(), Arc::clone(&self.waker));
-        std::thread::spawn(move || {
+        crate::os::thread::spawn(move || {
             let result = replace_data(&shared.node, path);
             let _ = helper.send(Helped::Loaded(link, result));
             let _ = waker.wake();
@@ -524,7 +537,7 @@ fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
     let config = node.settings.load_full().config.clone();
     let path = PathBuf::from(config.dbfilename.to_str().into_owned());
     File::open(&temp).and_then(|file| file.sync_all()).map_err(|error| error.to_string())?;
-    std::fs::rename(&temp, &path)
+    crate::os::fs::rename(&temp, &path)
         .map_err(|error| format!("renaming the received RDB to {}: {error}", path.display()))?;
     load::flush_all(node);
     node.end_all_waits();
@@ -535,7 +548,7 @@ fn replace_data(node: &Node, temp: PathBuf) -> Result<LoadReport, String> {
         load::flush_all(node);
     }
     if config.rdb_del_sync_files && config.save.is_empty() && !config.appendonly {
-        let _ = std::fs::remove_file(&path);
+        let _ = crate::os::fs::remove_file(&path);
     }
     report
 }

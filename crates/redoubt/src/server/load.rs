@@ -51,6 +51,8 @@ pub struct LoadHow<'a> {
     pub expired: Expired,
     /// A key that is there is replaced (DEBUG RELOAD MERGE); else it is an error.
     pub replace: bool,
+    /// Bytes of other files that were loaded before, for the progress.
+    pub done_before: u64,
     /// Called once, before the first key: the file has told what it is.
     pub header: Option<&'a dyn Fn(&LoadReport)>,
 }
@@ -58,11 +60,20 @@ pub struct LoadHow<'a> {
 impl LoadHow<'_> {
     /// A master's data set, for a replica.
     pub const FROM_MASTER: LoadHow<'static> =
-        LoadHow { expired: Expired::Keep, replace: false, header: None };
+        LoadHow { expired: Expired::Keep, replace: false, done_before: 0, header: None };
 }
 
 /// Loads everything. Keys that were loaded before an error stay: the caller decides what then.
 pub fn load(node: &Node, input: impl Read, how: LoadHow<'_>) -> Result<LoadReport, String> {
+    load_front(node, input, how).map(|(report, _)| report)
+}
+
+/// As [`load`], for an RDB with something behind it: the reader comes back at its end.
+pub fn load_front<R: Read>(
+    node: &Node,
+    input: R,
+    how: LoadHow<'_>,
+) -> Result<(LoadReport, RdbReader<R>), String> {
     let settings = node.settings.load_full();
     let options = ReadOptions {
         decode: DecodeOptions { limits: settings.env.limits },
@@ -80,7 +91,7 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow<'_>) -> Result<LoadRepor
     let mut header = how.header;
     loop {
         if report.keys % 1024 == 0 {
-            node.persistence.load_done.store(reader.offset(), Relaxed);
+            node.persistence.load_done.store(how.done_before + reader.offset(), Relaxed);
         }
         let event = reader.next_event().map_err(|error| error.to_string())?;
         if !matches!(event, Event::Aux { .. })
@@ -152,12 +163,12 @@ pub fn load(node: &Node, input: impl Read, how: LoadHow<'_>) -> Result<LoadRepor
     }
     node.persistence.load_keys.store(report.keys, Relaxed);
     node.persistence.load_expired.store(report.expired, Relaxed);
-    Ok(report)
+    Ok((report, reader))
 }
 
 /// Whether an RDB file holds no key at all.
 pub fn has_no_key(path: &std::path::Path) -> Result<bool, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = crate::os::fs::File::open(path).map_err(|error| error.to_string())?;
     let options = ReadOptions {
         decode: DecodeOptions { limits: structures::Limits::default() },
         checksum: false,

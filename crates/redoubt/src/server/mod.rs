@@ -1,8 +1,10 @@
 //! Starting and ending a data server.
 
+mod aof;
 pub mod config_file;
 mod cron;
 mod ending;
+mod handover;
 pub mod host;
 mod link;
 mod load;
@@ -12,21 +14,22 @@ use crate::io::listen;
 use crate::io::sys;
 use crate::io::worker::{EventLoop, Handover, Shared, WAKER};
 use crate::log::{NOTICE, WARNING};
+use crate::os::fs::File;
+use crate::os::mio::{Poll, Waker};
+use crate::os::mpsc::channel;
+use crate::os::time::{Duration, Instant};
 use config::{Config, Loaded};
 use config_file::ConfigFile;
 use host::{ProcessHost, ReplicationDriver, Tools};
 use load::{Expired, LoadHow, LoadReport};
-use mio::{Poll, Waker};
 use node::{Mailbox, Node, NodeOptions, Worker, master_options, replica_options};
+use persistence::aof::History;
 use replication::{Log, MasterSide, ReplId, ReplicaLink, Watermarks};
-use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 use stdx::Prng;
 
 /// Number of lock stripes. More than any sensible number of cores, so that two workers seldom meet.
@@ -119,33 +122,39 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
     crate::log::write(NOTICE, "Server initialized");
 
     node.load_users_at_start(&users)?;
-    let restored = load_data(&node, &config)?;
-    let stream_db = restored.as_ref().map_or(0, |restored| restored.stream_db as usize);
-    follow_configured_master(&node, &config, restored);
-
     server_spawn("snapshot", {
         let (shared, tools) = (Arc::clone(&shared), Arc::clone(&tools));
-        move || snapshot::run(&shared, &snapshot_queue, &tools.aborted)
+        move || snapshot::run(&shared, &snapshot_queue, &tools)
     })?;
     server_spawn("free", {
         let node = Arc::clone(&node);
         move || cron::free(&node, &trash_queue)
     })?;
-    server_spawn("cron", {
-        let (shared, tools) = (Arc::clone(&shared), Arc::clone(&tools));
-        move || cron::run(&shared, &tools)
-    })?;
-    server_spawn("link", {
-        let driver = link::LinkDriver::new(
-            Arc::clone(&shared),
-            link_poll,
-            link_waker,
-            Worker::new(&node, workers, prng.next_u64()),
-            stream_db,
-        );
-        move || driver.run()
-    })?;
     ending::spawn_signals(&tools)?;
+
+    // The data is loaded by a thread of its own. When that takes long, clients are served
+    // meanwhile (-LOADING); when not, the first one finds everything there.
+    node.persistence.loading.store(true, Ordering::Release);
+    let startup = Startup {
+        shared: Arc::clone(&shared),
+        tools,
+        config: config.clone(),
+        link_poll,
+        link_waker,
+        link_index: workers,
+        seed: prng.next_u64(),
+    };
+    let (loaded, wait_loaded) = channel();
+    server_spawn("load", move || match startup.load() {
+        // Nobody waits any more if it took long.
+        Ok(()) => drop(loaded.send(())),
+        Err(why) => {
+            crate::log::write(WARNING, &why);
+            crate::os::process::exit(1);
+        }
+    })?;
+    // An error ends the process; the end of the wait means that it takes long.
+    let _ = wait_loaded.recv_timeout(LOADING_GRACE);
 
     let mut listeners = Some(listeners);
     for (index, poll) in polls.into_iter().enumerate() {
@@ -154,7 +163,6 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
         let event_loop = EventLoop::new(Arc::clone(&shared), poll, worker, mine)
             .map_err(|error| format!("event loop: {error}"))?;
         if index + 1 == workers {
-            announce_ready(&config);
             event_loop.run();
         } else {
             server_spawn("worker", move || event_loop.run())?;
@@ -165,15 +173,117 @@ fn start(loaded: Loaded, file: ConfigFile) -> Result<(), String> {
 
 /// What can't work yet must not seem to: each reason, with the directive that it is about.
 pub fn unsupported(config: &Config) -> Vec<(&'static str, &'static str)> {
-    let wrong = [
-        (
-            config.appendonly,
-            "appendonly",
-            "`appendonly yes` is not supported yet; take it out and use `save` points.",
-        ),
-        (config.cluster_enabled, "cluster-enabled", "`cluster-enabled yes` is not supported yet."),
-    ];
+    let wrong = [(
+        config.cluster_enabled,
+        "cluster-enabled",
+        "`cluster-enabled yes` is not supported yet.",
+    )];
     wrong.into_iter().filter(|(asked, ..)| *asked).map(|(_, name, why)| (name, why)).collect()
+}
+
+/// How long the first clients wait for the data, before they are told that it is being loaded.
+const LOADING_GRACE: Duration = Duration::from_millis(250);
+
+/// What is left to be done once the workers could start: everything that needs the data.
+struct Startup {
+    shared: Arc<Shared>,
+    tools: Arc<Tools>,
+    config: Config,
+    link_poll: Poll,
+    link_waker: Arc<Waker>,
+    link_index: usize,
+    seed: u64,
+}
+
+impl Startup {
+    fn load(self) -> Result<(), String> {
+        let (node, config) = (Arc::clone(&self.shared.node), &self.config);
+        let mut worker = Worker::new(&node, self.link_index, self.seed);
+        worker.now = node.host.now();
+        let files = aof::Files::new(config);
+        let mut manifest = files.read_manifest()?;
+        let restored = if config.appendonly {
+            aof::load::upgrade(&files, &mut manifest)?;
+            let found = aof::load::load(&node, &mut worker, &files, &manifest)?;
+            match found {
+                aof::load::Found::Loaded(history) => go_on_from_file(&node, config, history),
+                aof::load::Found::Nothing => {
+                    warn_of_unused_rdb(config);
+                    None
+                }
+            }
+        } else {
+            load_data(&node, config)?
+        };
+        if !worker.trash.is_empty() || !worker.tables.is_empty() {
+            node.host.free(std::mem::take(&mut worker.trash), std::mem::take(&mut worker.tables));
+        }
+        // Loading is no traffic.
+        node.stats.reset();
+        node.persistence.dirty_at_save.store(node.dirty(), Ordering::Relaxed);
+        let stream_db = restored.as_ref().map_or(0, |restored| restored.stream_db as usize);
+        {
+            // A role changes under all stripe locks.
+            let _all = node.keyspace.hold(node.keyspace.all());
+            follow_configured_master(&node, config, restored);
+        }
+        let mut writer =
+            aof::Writer::new(Arc::clone(&node), Arc::clone(&self.tools), files, manifest);
+        if config.appendonly {
+            writer.open_at_start()?;
+        }
+        server_spawn("aof", move || writer.run())?;
+        server_spawn("cron", {
+            let (shared, tools) = (Arc::clone(&self.shared), Arc::clone(&self.tools));
+            move || cron::run(&shared, &tools)
+        })?;
+        server_spawn("link", {
+            let (poll, waker) = (self.link_poll, self.link_waker);
+            let driver = link::LinkDriver::new(
+                Arc::clone(&self.shared),
+                Arc::clone(&self.tools),
+                poll,
+                waker,
+                worker,
+                stream_db,
+            );
+            move || driver.run()
+        })?;
+        node.persistence.loading.store(false, Ordering::Release);
+        announce_ready(config);
+        Ok(())
+    }
+}
+
+/// A history that the append-only file tells at its end is gone on with. The file may lack what
+/// replicas of the history have got: as with an RDB, a master begins a history of its own there, so
+/// that only those who hold no more than the file can go on without a full synchronization.
+fn go_on_from_file(node: &Node, config: &Config, history: Option<History>) -> Option<Restored> {
+    let history = history?;
+    let replid = ReplId::parse(&history.id)?;
+    let restored = Restored { replid, offset: history.offset, stream_db: history.db };
+    crate::log::write(
+        NOTICE,
+        &format!("The append-only file ends at offset {} of the history {replid}", history.offset),
+    );
+    if config.replicaof.is_none() {
+        node.log.restore_as_master(restored.replid, restored.offset);
+    }
+    Some(restored)
+}
+
+/// As in Redis, the RDB is not looked at when the append-only file is on.
+fn warn_of_unused_rdb(config: &Config) {
+    let path = PathBuf::from(config.dbfilename.to_str().into_owned());
+    if crate::os::fs::metadata(&path).is_ok_and(|m| m.is_file()) {
+        crate::log::write(
+            WARNING,
+            &format!(
+                "There is no append-only file yet, so the server starts empty although there is {}. To keep its data, stop this server (SHUTDOWN NOSAVE), start with `appendonly no`, and turn the append-only file on with CONFIG SET appendonly yes.",
+                path.display()
+            ),
+        );
+    }
 }
 
 fn refuse_unsupported(loaded: &Loaded) -> Result<(), String> {
@@ -252,12 +362,12 @@ pub fn raise_limits(config: &mut Config) {
 }
 
 fn worker_count(config: &Config) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = crate::os::thread::available_parallelism().map_or(1, usize::from);
     config.worker_threads().unwrap_or(cores).clamp(1, 64)
 }
 
 pub(crate) fn server_spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    std::thread::Builder::new()
+    crate::os::thread::Builder::new()
         .name(name.to_string())
         .spawn(run)
         .map(|_| ())
@@ -284,6 +394,9 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
         }
     };
     let started = Instant::now();
+    let state = &node.persistence;
+    state.load_total.store(file.metadata().map_or(0, |meta| meta.len()), Ordering::Relaxed);
+    state.load_started.store(node.host.now().unix().secs(), Ordering::Relaxed);
     // A master's history goes on from where the file ends, and the removals of expired keys are the
     // first that happens in it.
     let restore = |report: &LoadReport| {
@@ -295,6 +408,7 @@ fn load_data(node: &Node, config: &Config) -> Result<Option<Restored>, String> {
     let how = LoadHow {
         expired: if is_master { Expired::DropAndTell } else { Expired::Keep },
         replace: false,
+        done_before: 0,
         header: is_master.then_some(&restore as &dyn Fn(&LoadReport)),
     };
     crate::log::write(NOTICE, "Loading RDB produced by an earlier run");

@@ -4,29 +4,37 @@
 //! queues of replicas while they are made. Writers never wait for it; what they hand over before
 //! they change it is taken away after every few steps.
 
+use super::aof::{AofControl, AofTask, Files, NewBase};
+use super::host::Tools;
 use crate::io::replica::SnapshotQueue;
 use crate::io::worker::Shared;
 use crate::log::{NOTICE, VERBOSE, WARNING};
-use keyspace::{EncodeEntry, PassProgress, StripeMask};
-use node::Node;
+use crate::os::fs::File;
+use crate::os::mpsc::{Receiver, Sender};
+use crate::os::time::{Duration, Instant};
+use keyspace::{PartsEncoder, PassEncoder};
+use node::{AofState, Node};
 use persistence::rdb::{
-    Access, EncodeOptions, RdbStream, VERSION_DEFAULT, VERSION_FIELD_TIMES, encode_key_record,
+    Access, EncodeOptions, RdbStream, VERSION_DEFAULT, VERSION_FIELD_TIMES, encode_head,
+    encode_key_record, encode_part,
 };
 use replication::{ConnId, JobId, MasterInput, RdbFilter, SnapshotMark, Transport};
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use structures::Entry;
+use walk::{PassSink, abandon, walk};
+
+mod walk;
 
 /// What the snapshot thread is asked to do.
 pub enum Job {
     /// BGSAVE or a save point.
     Background,
+    /// A new base for the append-only file.
+    Rewrite,
     /// SAVE, SHUTDOWN, DEBUG RELOAD: the answer is sent when it is done.
     Wait(Sender<Result<(), String>>),
     /// For replicas.
@@ -57,41 +65,44 @@ impl Aborted {
     }
 }
 
-/// Bytes of entries that one step under a stripe's lock encodes: well below 100 us of work.
-const STEP_BYTES: usize = 32 * 1024;
-/// Work between two moments at which others may have the core; less than the scheduler's own slice.
-const SLICE: Duration = Duration::from_micros(500);
-/// How long it leaves the core to others then, while clients are served.
-const PAUSE: Duration = Duration::from_micros(250);
-/// Steps between two rounds that take writers' old values away from all stripes.
-const STEPS_PER_SWEEP: usize = 64;
+const PACKED: EncodeOptions = EncodeOptions { version: 10, compress: true };
+const PLAIN: EncodeOptions = EncodeOptions { version: 10, compress: false };
 
-fn encode_compressed(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(
-        out,
-        entry.key(),
-        entry.value(),
-        entry.stamp(),
-        Access::None,
-        &EncodeOptions { version: 10, compress: true },
-    );
+fn encode(out: &mut Vec<u8>, entry: &Entry, options: &EncodeOptions) {
+    encode_key_record(out, entry.key(), entry.value(), entry.stamp(), Access::None, options);
 }
 
-fn encode_plain(out: &mut Vec<u8>, entry: &Entry) {
-    encode_key_record(
-        out,
-        entry.key(),
-        entry.value(),
-        entry.stamp(),
-        Access::None,
-        &EncodeOptions { version: 10, compress: false },
-    );
+fn head(out: &mut Vec<u8>, entry: &Entry, options: &EncodeOptions) -> Option<i64> {
+    encode_head(out, entry.key(), entry.value(), entry.stamp(), Access::None, options)
+}
+
+/// Entries as records of an RDB, in the way that `rdbcompression` asks for.
+pub fn rdb_encoder(compress: bool) -> PassEncoder {
+    if compress {
+        PassEncoder {
+            entry: |out, entry| encode(out, entry, &PACKED),
+            parts: Some(PartsEncoder {
+                head: |out, entry| head(out, entry, &PACKED),
+                part: |out, part, base| encode_part(out, part, base, true),
+            }),
+        }
+    } else {
+        PassEncoder {
+            entry: |out, entry| encode(out, entry, &PLAIN),
+            parts: Some(PartsEncoder {
+                head: |out, entry| head(out, entry, &PLAIN),
+                part: |out, part, base| encode_part(out, part, base, false),
+            }),
+        }
+    }
 }
 
 /// Runs jobs until the process ends.
-pub fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>, aborted: &Aborted) {
+pub fn run(shared: &Arc<Shared>, jobs: &Receiver<Job>, tools: &Tools) {
+    let aborted = &tools.aborted;
     for job in jobs {
         match job {
+            Job::Rewrite => rewrite(&shared.node, &tools.aof),
             Job::Background => {
                 background(&shared.node);
             }
@@ -134,7 +145,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
     let temp = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
     let dirty_before = node.dirty();
     let result = write_file(node, &temp).and_then(|()| {
-        std::fs::rename(&temp, &path)?;
+        crate::os::fs::rename(&temp, &path)?;
         sync_folder_of(&path)
     });
     match result {
@@ -148,7 +159,7 @@ pub fn save_to_file(node: &Node) -> Result<(), String> {
             Ok(())
         }
         Err(error) => {
-            let _ = std::fs::remove_file(&temp);
+            let _ = crate::os::fs::remove_file(&temp);
             Err(format!("Error saving the data set to {}: {error}", path.display()))
         }
     }
@@ -161,27 +172,207 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 fn write_file(node: &Node, path: &Path) -> io::Result<()> {
-    let file = File::create(path)?;
-    let (file, ()) = write_rdb(node, file, false, RdbFilter::default(), &|| false, &mut |_| {})?;
-    file.sync_all()
+    let step = node.settings.load().config.rdb_save_incremental_fsync;
+    let file = SyncedFile::create(path, step)?;
+    let how = RdbOf { for_replicas: false, aof_base: false, filter: RdbFilter::default() };
+    let (file, ()) = write_rdb(node, file, &how, &|| false, &mut |_| {})?;
+    file.file.sync_all()
+}
+
+// ---- the append-only file --------------------------------------------------------------------
+
+/// A new base file for the append-only file, from the moment at which the log is cut.
+fn rewrite(node: &Node, control: &AofControl) {
+    let generation = control.next_generation();
+    control.asked.store(false, Relaxed);
+    let rdb = node.settings.load().config.aof_use_rdb_preamble;
+    let temp = Files::new(&node.settings.load().config).temp_base();
+    let mut cut = || {
+        // Turned off in between: nothing is recorded any more, and the base stands for itself.
+        if node.aof.state() != AofState::Off {
+            if !node.log.wants_file() {
+                node.log.open_file();
+            }
+            node.log.cut_file();
+        }
+    };
+    let begun = Instant::now();
+    let give_up = || !control.is_current(generation);
+    let result = Files::new(&node.settings.load().config)
+        .make_dir()
+        .map_err(io::Error::other)
+        .and_then(|()| write_base(node, &temp, rdb, &give_up, &mut cut));
+    let result = match result {
+        Ok(()) => {
+            crate::log::write(
+                NOTICE,
+                &format!(
+                    "Successfully created the temporary AOF base file {} ({:.3} seconds)",
+                    temp.display(),
+                    begun.elapsed().as_secs_f64()
+                ),
+            );
+            Ok(NewBase { temp, rdb, generation })
+        }
+        Err(error) => {
+            let _ = crate::os::fs::remove_file(&temp);
+            Err(format!("writing {}: {}", temp.display(), crate::io::sys::reason(&error)))
+        }
+    };
+    control.task(AofTask::Rewritten { generation, result });
+}
+
+/// Writes a base file and syncs it. `at_start` is called under all stripes.
+pub fn write_base(
+    node: &Node,
+    path: &Path,
+    rdb: bool,
+    give_up: &dyn Fn() -> bool,
+    at_start: &mut dyn FnMut(),
+) -> io::Result<()> {
+    let step = node.settings.load().config.aof_rewrite_incremental_fsync;
+    let file = SyncedFile::create(path, step)?;
+    let file = if rdb {
+        let how = RdbOf { for_replicas: false, aof_base: true, filter: RdbFilter::default() };
+        write_rdb_from(node, file, &how, give_up, at_start, &mut |_| {})?.0
+    } else {
+        write_commands(node, file, give_up, at_start)?
+    };
+    file.file.sync_all()
+}
+
+/// The base without an RDB: every key as the commands that make it.
+fn write_commands(
+    node: &Node,
+    file: SyncedFile,
+    give_up: &dyn Fn() -> bool,
+    at_start: &mut dyn FnMut(),
+) -> io::Result<SyncedFile> {
+    let mut functions = Vec::new();
+    // A command names its key, and times come last: big values are not written in parts.
+    let encoder = PassEncoder { entry: encode_as_commands, parts: None };
+    let begun = node.keyspace.begin_pass_in_parts(encoder, || {
+        at_start();
+        functions = node.function_sources();
+    });
+    assert!(begun, "one thread makes all passes");
+    let mut sink = CommandSink { output: io::BufWriter::new(file), db: None };
+    let result = (|| {
+        if node.settings.load().config.aof_timestamp_enabled {
+            sink.output
+                .write_all(format!("#TS:{}\r\n", node.host.now().unix().secs()).as_bytes())?;
+        }
+        for source in &functions {
+            let mut command = Vec::new();
+            resp::encode_command(&mut command, &[&b"FUNCTION"[..], b"LOAD", source]);
+            sink.output.write_all(&command)?;
+        }
+        walk(node, &mut sink, encoder, false, give_up)
+    })();
+    if result.is_err() {
+        abandon(node);
+    }
+    result?;
+    sink.output.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+fn encode_as_commands(out: &mut Vec<u8>, entry: &Entry) {
+    persistence::aof::encode_commands(out, entry.key(), entry.value(), entry.stamp());
+}
+
+struct CommandSink {
+    output: io::BufWriter<SyncedFile>,
+    db: Option<u64>,
+}
+
+impl PassSink for CommandSink {
+    fn database(&mut self, db: u64) -> io::Result<()> {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            let mut command = Vec::new();
+            resp::encode_command(&mut command, &["SELECT", &db.to_string()]);
+            self.output.write_all(&command)?;
+        }
+        Ok(())
+    }
+    fn entries(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.output.write_all(bytes)
+    }
+    fn done(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Bytes between two syncs of a file that is being made. Source: redis 7.0
+/// `config.h:REDIS_AUTOSYNC_BYTES`.
+const SYNC_BYTES: u64 = 4 << 20;
+
+/// A file that goes to disk while it is written, so that the end of it is no burst.
+struct SyncedFile {
+    file: File,
+    step: bool,
+    unsynced: u64,
+}
+
+impl SyncedFile {
+    fn create(path: &Path, step: bool) -> io::Result<SyncedFile> {
+        Ok(SyncedFile { file: File::create(path)?, step, unsynced: 0 })
+    }
+}
+
+impl Write for SyncedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written as u64;
+        if self.step && self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.file.sync_data()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// What kind of RDB it is to be.
+struct RdbOf {
+    for_replicas: bool,
+    /// The base of an append-only file.
+    aof_base: bool,
+    filter: RdbFilter,
 }
 
 /// One pass over the keyspace, as an RDB on `output`. `started` gets the log's mark at once.
 fn write_rdb<W: Write>(
     node: &Node,
     output: W,
-    for_replicas: bool,
-    filter: RdbFilter,
+    how: &RdbOf,
     give_up: &dyn Fn() -> bool,
     started: &mut dyn FnMut(SnapshotMark),
 ) -> io::Result<(W, ())> {
+    write_rdb_from(node, output, how, give_up, &mut || {}, started)
+}
+
+/// As [`write_rdb`]; `at_cut` is called under all stripes, where the pass begins.
+fn write_rdb_from<W: Write>(
+    node: &Node,
+    output: W,
+    how: &RdbOf,
+    give_up: &dyn Fn() -> bool,
+    at_cut: &mut dyn FnMut(),
+    started: &mut dyn FnMut(SnapshotMark),
+) -> io::Result<(W, ())> {
+    let &RdbOf { for_replicas, filter, .. } = how;
     let settings = node.settings.load_full();
     let compress = settings.config.rdbcompression;
-    let encode: EncodeEntry = if compress { encode_compressed } else { encode_plain };
+    let encoder = rdb_encoder(compress);
     let mut mark = None;
     let mut functions = Vec::new();
-    let begun = node.keyspace.begin_pass(encode, || {
+    let begun = node.keyspace.begin_pass_in_parts(encoder, || {
         mark = Some(node.log.mark_snapshot(for_replicas));
+        at_cut();
         if !filter.exclude_functions {
             functions = node.function_sources();
         }
@@ -201,11 +392,11 @@ fn write_rdb<W: Write>(
     let (ids, offset, stream_db) = (mark.ids, mark.offset, mark.stream_db);
     started(mark);
     let result = (|| {
-        write_aux(node, &mut stream, ids, offset, stream_db, for_replicas)?;
+        write_aux(node, &mut stream, ids, offset, stream_db, how)?;
         for source in &functions {
             stream.function(source)?;
         }
-        walk(node, &mut stream, filter.exclude_data, give_up)
+        walk(node, &mut stream, encoder, filter.exclude_data, give_up)
     })();
     if result.is_err() {
         // The pass has to be walked to its end in any case: marks must not stay behind.
@@ -221,111 +412,22 @@ fn write_aux<W: Write>(
     ids: replication::ReplIds,
     offset: u64,
     stream_db: Option<u32>,
-    for_replicas: bool,
+    how: &RdbOf,
 ) -> io::Result<()> {
+    let for_replicas = how.for_replicas;
     let now = node.host.now();
     stream.aux(b"redis-ver", node::command::REDIS_VERSION.as_bytes())?;
     stream.aux_int(b"redis-bits", 64)?;
     stream.aux_int(b"ctime", now.unix().secs())?;
     stream.aux_int(b"used-mem", node.host.facts().used_memory as i64)?;
     // Without a backlog there is no history that could be gone on with.
-    if for_replicas || node.log.backlog_active() {
+    // A base is loaded together with what was written after it, so its offset would be too low.
+    if for_replicas || (!how.aof_base && node.log.backlog_active()) {
         stream.aux_int(b"repl-stream-db", stream_db.map_or(0, i64::from))?;
         stream.aux(b"repl-id", ids.replid.to_string().as_bytes())?;
         stream.aux_int(b"repl-offset", offset as i64)?;
     }
-    stream.aux_int(b"aof-base", 0)
-}
-
-fn walk<W: Write>(
-    node: &Node,
-    stream: &mut RdbStream<W>,
-    exclude_data: bool,
-    give_up: &dyn Fn() -> bool,
-) -> io::Result<()> {
-    let mut out = Vec::new();
-    let mut steps = 0;
-    let mut keys_done = 0;
-    node.persistence.pass_keys.store(0, Relaxed);
-    let total: usize = (0..node.keyspace.databases()).map(|db| node.keyspace.db_size(db).0).sum();
-    node.persistence.pass_total.store(total as u64, Relaxed);
-    let (mut held_max, mut fresh, mut last_served) = (0, Instant::now(), 0);
-    for stripe in 0..node.keyspace.stripes() {
-        let mut keys = 0;
-        loop {
-            if fresh.elapsed() > SLICE {
-                let served = node.stats.sum(|worker| &worker.total_commands);
-                pause(served != last_served);
-                (last_served, fresh) = (served, Instant::now());
-            }
-            let progress = node
-                .keyspace
-                .hold(StripeMask(1 << stripe))
-                .stripe(stripe)
-                .pass_step(STEP_BYTES, &mut out, &mut keys);
-            steps += 1;
-            if steps % STEPS_PER_SWEEP == 0 {
-                held_max = held_max.max(sweep(node, &mut out));
-            }
-            for (db, bytes) in out.drain(..) {
-                if !exclude_data {
-                    stream.select_db(db as u64)?;
-                    stream.records(&bytes)?;
-                }
-            }
-            node.persistence.pass_keys.store(keys_done + keys, Relaxed);
-            if give_up() {
-                return Err(io::Error::other("nobody wants this snapshot any more"));
-            }
-            let delay = node.settings.load().config.rdb_key_save_delay;
-            if delay > 0 {
-                std::thread::sleep(Duration::from_micros(
-                    u64::from(delay.unsigned_abs()).min(100_000),
-                ));
-            }
-            if progress == PassProgress::Done {
-                break;
-            }
-        }
-        keys_done += keys;
-    }
-    node.persistence.last_cow_bytes.store(held_max as u64, Relaxed);
-    stream.flush()
-}
-
-/// Lets others have the core, for longer when clients are being served. A thread of lower priority
-/// would do harm: workers wait for stripes that it holds while it waits for a core.
-fn pause(clients: bool) {
-    if clients {
-        std::thread::sleep(PAUSE);
-    } else {
-        std::thread::yield_now();
-    }
-}
-
-/// Takes what writers left in all stripes; returns how much that was.
-fn sweep(node: &Node, out: &mut Vec<(usize, Vec<u8>)>) -> usize {
-    let before: usize = out.iter().map(|(_, bytes)| bytes.len()).sum();
-    for stripe in 0..node.keyspace.stripes() {
-        node.keyspace.hold(StripeMask(1 << stripe)).stripe(stripe).take_pre_images(out);
-    }
-    out.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() - before
-}
-
-fn abandon(node: &Node) {
-    let (mut out, mut keys) = (Vec::new(), 0);
-    for stripe in 0..node.keyspace.stripes() {
-        while node
-            .keyspace
-            .hold(StripeMask(1 << stripe))
-            .stripe(stripe)
-            .pass_step(STEP_BYTES, &mut out, &mut keys)
-            == PassProgress::More
-        {
-            out.clear();
-        }
-        out.clear();
-    }
+    stream.aux_int(b"aof-base", i64::from(how.aof_base))
 }
 
 // ---- for replicas --------------------------------------------------------------------------
@@ -348,7 +450,9 @@ impl FanOut<'_> {
         }
         let chunk = Arc::new(std::mem::take(&mut self.buffer));
         let patience = self.patience;
-        self.queues.retain(|(_, queue)| queue.push(&chunk, patience));
+        let node = self.node;
+        let mut idle = || walk::while_waiting(node);
+        self.queues.retain(|(_, queue)| queue.push(&chunk, patience, &mut idle));
         for (conn, _) in &self.queues {
             wake_owner(self.node, *conn);
         }
@@ -416,7 +520,8 @@ fn for_replicas(
     let result = match transport {
         Transport::Diskless => {
             let fan_out = FanOut { node, queues, buffer: Vec::new(), patience };
-            write_rdb(node, fan_out, true, filter, &give_up, &mut started)
+            let how = RdbOf { for_replicas: true, aof_base: false, filter };
+            write_rdb(node, fan_out, &how, &give_up, &mut started)
                 .and_then(|(mut fan_out, ())| fan_out.end())
                 .map(|()| 0)
         }
@@ -479,7 +584,10 @@ fn by_file(
 ) -> io::Result<u64> {
     let temp = PathBuf::from(format!("temp-repl-{}.rdb", std::process::id()));
     let made = File::create(&temp)
-        .and_then(|file| write_rdb(node, file, true, filter, give_up, started))
+        .and_then(|file| {
+            let how = RdbOf { for_replicas: true, aof_base: false, filter };
+            write_rdb(node, file, &how, give_up, started)
+        })
         .map(|_| ());
     let outcome = made.and_then(|()| {
         let mut file = File::open(&temp)?;
@@ -497,6 +605,6 @@ fn by_file(
         fan_out.end()?;
         Ok(length)
     });
-    let _ = std::fs::remove_file(&temp);
+    let _ = crate::os::fs::remove_file(&temp);
     outcome
 }

@@ -12,28 +12,29 @@
 //! Invariants:
 //! 1. `store.end()` is the stream offset; `end` mirrors it and is written under the lock only.
 //! 2. Every registered cursor lies within `store.start() ..= store.end()`.
-//! 3. `wanted` is true exactly when a backlog exists and this node follows nobody.
+//! 3. `wanted` has the bit of the stream exactly when a backlog exists and this node follows
+//!    nobody, and that of the file exactly while the file is open.
 //! 4. One block holds bytes of one tenure.
 //!
-//! The append-only file becomes a second kind of reader: records whose [`Targets`] name it alone
-//! are not stream bytes and move no offset. They go into a list of their own inside [`Inner`],
-//! each with the stream offset that it follows, and a `wanted` flag of their own opens the fast
-//! path. Callers already pass everything that this takes, and [`Position`] is a type of its own so
-//! that it can carry a second number without touching them.
+//! The append-only file is a second kind of reader, see [`file`]: other bytes, the same order,
+//! positions of its own. [`Position`] carries both numbers.
 
 mod cursor;
+mod file;
 mod record;
 mod store;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use cursor::{Cursor, CursorLost, CursorWatch};
+pub use file::{AppliedPart, FileBatch, FilePiece, HistoryMark};
 pub use record::{AppendRecord, Origin, Part, Targets};
 pub use store::Chunk;
 
 use crate::replid::{ReplId, ReplIds};
 use cursor::CursorSlot;
+use file::FileLane;
 use store::{Block, Store};
 
 /// Smallest backlog; Redis raises smaller settings silently (`CONFIG_REPL_BACKLOG_MIN_SIZE`).
@@ -44,23 +45,44 @@ const LARGE: usize = 32 * 1024;
 
 /// A place in the log. Compare positions of one node only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(u64);
+pub struct Position {
+    stream: u64,
+    file: u64,
+}
+
+/// The stream's bit in `Log::wanted`.
+const WANTED_BY_STREAM: u8 = 1;
+/// The append-only file's bit.
+const WANTED_BY_FILE: u8 = 2;
 
 impl Position {
     /// Before everything.
-    pub const START: Position = Position(0);
+    pub const START: Position = Position { stream: 0, file: 0 };
 
     /// The stream offset up to which a replica must have acknowledged to hold everything before
     /// this position.
     #[inline]
     pub fn stream_offset(self) -> u64 {
-        self.0
+        self.stream
+    }
+
+    /// The file position that must be on disk for the append-only file to hold everything before
+    /// this position. 0 if no file was open.
+    #[inline]
+    pub fn file_position(self) -> u64 {
+        self.file
+    }
+
+    /// The position that is behind both.
+    #[must_use]
+    pub fn max(self, other: Position) -> Position {
+        Position { stream: self.stream.max(other.stream), file: self.file.max(other.file) }
     }
 
     /// The position just after `offset` stream bytes.
     #[inline]
     pub fn at_stream_offset(offset: u64) -> Position {
-        Position(offset)
+        Position { stream: offset, file: 0 }
     }
 }
 
@@ -119,8 +141,12 @@ pub enum PartialRefusal {
 pub struct Log {
     /// Mirror of `Inner::store.end()`.
     end: AtomicU64,
-    /// Whether local effects have to be written down; see invariant 3.
-    wanted: AtomicBool,
+    /// Mirror of `Inner::file.end`.
+    file_end: AtomicU64,
+    /// Who wants local effects written down; see invariant 3.
+    wanted: AtomicU8,
+    /// File position up to which everything is on disk.
+    synced: AtomicU64,
     /// How often this node was promoted; see [`Log::tenure`].
     tenure: AtomicU64,
     inner: Mutex<Inner>,
@@ -137,6 +163,9 @@ struct Inner {
     following: bool,
     backlog_bytes: u64,
     ids: ReplIds,
+    file: FileLane,
+    /// The stream offset that belongs to `Log::synced`.
+    synced_offset: u64,
 }
 
 impl Log {
@@ -150,10 +179,14 @@ impl Log {
             following: false,
             backlog_bytes,
             ids: ReplIds::new(replid),
+            file: FileLane::default(),
+            synced_offset: 0,
         };
         Log {
             end: AtomicU64::new(0),
-            wanted: AtomicBool::new(false),
+            file_end: AtomicU64::new(0),
+            wanted: AtomicU8::new(0),
+            synced: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
             inner: Mutex::new(inner),
         }
@@ -169,7 +202,8 @@ impl Log {
         let result = f(&mut inner);
         let garbage = inner.trim();
         self.end.store(inner.store.end(), Ordering::Release);
-        self.wanted.store(inner.active && !inner.following, Ordering::Release);
+        self.file_end.store(inner.file.end, Ordering::Release);
+        self.wanted.store(inner.wanted(), Ordering::Release);
         drop(inner);
         drop(garbage);
         result
@@ -184,14 +218,31 @@ impl Log {
     /// The position of the last record.
     #[inline]
     pub fn position(&self) -> Position {
-        Position(self.offset())
+        Position { stream: self.offset(), file: self.file_position() }
+    }
+
+    /// The file position of the last record.
+    #[inline]
+    pub fn file_position(&self) -> u64 {
+        self.file_end.load(Ordering::Acquire)
     }
 
     /// False when [`Log::append`] would drop its record, so that the caller can save the trouble of
     /// encoding it. May become true only while all stripe locks are held or before a snapshot.
     #[inline]
     pub fn wants_records(&self) -> bool {
-        self.wanted.load(Ordering::Acquire)
+        self.wanted.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether replicas want records.
+    pub fn wants_stream(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) & WANTED_BY_STREAM != 0
+    }
+
+    /// Whether the append-only file wants records, also of a replica.
+    #[inline]
+    pub fn wants_file(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) & WANTED_BY_FILE != 0
     }
 
     /// Writes one record down: the effect of one command, transaction or script. Call it under the
@@ -206,19 +257,27 @@ impl Log {
     }
 
     fn append_wanted(&self, record: &AppendRecord<'_>) -> Position {
-        let mut large = record.copy_large_parts();
+        let large = record.copy_large_parts();
         let mut inner = self.lock();
-        if !inner.active || inner.following {
-            return Position(inner.store.end());
+        if inner.active && !inner.following {
+            inner.frame(record, &large);
         }
-        inner.frame(record, &mut large);
+        if inner.file.wanted {
+            inner.file.frame(record, &large);
+        }
         self.finish_append(inner)
     }
 
     /// Writes bytes of the master's stream down as they came (PING, GETACK and SELECT included),
     /// once they are applied. `selected_db` is the database that is selected after them.
-    pub fn append_verbatim(&self, bytes: &[u8], selected_db: u32) -> Position {
-        let large = (bytes.len() >= LARGE).then(|| bytes.to_vec());
+    /// `applied` are the writes among them, for the append-only file.
+    pub fn append_verbatim(
+        &self,
+        bytes: &[u8],
+        selected_db: u32,
+        applied: &[AppliedPart<'_>],
+    ) -> Position {
+        let large = (bytes.len() >= LARGE).then(|| Arc::new(bytes.to_vec()));
         let mut inner = self.lock();
         assert!(inner.following, "only a replica copies its master's stream");
         assert!(inner.active, "a replica has a backlog once it is in sync");
@@ -227,13 +286,22 @@ impl Log {
             None => inner.store.push(bytes, 0),
         }
         inner.selected_db = Some(selected_db);
+        if inner.file.wanted {
+            applied.iter().for_each(|part| inner.file.applied(part));
+        }
         self.finish_append(inner)
     }
 
     /// As [`Log::append_verbatim`], for bytes that came while [`Log::tenure`] was `tenure`. Nothing
     /// if this node was promoted since: they belong to a history that has ended.
-    pub fn append_applied(&self, bytes: &[u8], selected_db: u32, tenure: u64) {
-        let large = (bytes.len() >= LARGE).then(|| bytes.to_vec());
+    pub fn append_applied(
+        &self,
+        bytes: &[u8],
+        selected_db: u32,
+        tenure: u64,
+        applied: &[AppliedPart<'_>],
+    ) {
+        let large = (bytes.len() >= LARGE).then(|| Arc::new(bytes.to_vec()));
         let mut inner = self.lock();
         if !inner.following || !inner.active || self.tenure() != tenure {
             return;
@@ -243,6 +311,9 @@ impl Log {
             None => inner.store.push(bytes, 0),
         }
         inner.selected_db = Some(selected_db);
+        if inner.file.wanted {
+            applied.iter().for_each(|part| inner.file.applied(part));
+        }
         self.finish_append(inner);
     }
 
@@ -275,12 +346,76 @@ impl Log {
 
     /// The common end of every append. Trimming looks at the cursors only when a block was sealed.
     fn finish_append(&self, mut inner: MutexGuard<'_, Inner>) -> Position {
-        let end = inner.store.end();
+        let (end, file) = (inner.store.end(), inner.file.end);
         let garbage = if inner.store.take_sealed_flag() { inner.trim() } else { Vec::new() };
         self.end.store(end, Ordering::Release);
+        self.file_end.store(file, Ordering::Release);
         drop(inner);
         drop(garbage);
-        Position(end)
+        Position { stream: end, file }
+    }
+
+    // ---- the append-only file ------------------------------------------------------------
+
+    /// The append-only file wants every record from here on. Take all stripe locks, or be alone.
+    pub fn open_file(&self) {
+        self.change(|inner| inner.file.open());
+    }
+
+    /// The append-only file wants no more records.
+    pub fn close_file(&self) {
+        let garbage = self.change(|inner| inner.file.close());
+        drop(garbage);
+    }
+
+    /// A new file begins at this position. Take all stripe locks.
+    pub fn cut_file(&self) {
+        self.change(|inner| inner.file.cut());
+    }
+
+    /// Takes what was recorded for the file since the last call. `spare` is a buffer to be used
+    /// again.
+    pub fn take_file(&self, out: &mut FileBatch, mut spare: Vec<u8>) {
+        out.pieces.clear();
+        spare.clear();
+        let mut inner = self.lock();
+        inner.file.take(out, spare);
+        out.stream_offset = inner.store.end();
+        out.history = inner.active.then(|| HistoryMark {
+            replid: inner.ids.replid,
+            offset: inner.store.end(),
+            stream_db: inner.selected_db.unwrap_or(0),
+        });
+    }
+
+    /// Everything before this file position is on disk, and with it every effect of the stream
+    /// before `stream_offset`.
+    pub fn note_synced(&self, position: u64, stream_offset: u64) {
+        let mut inner = self.lock();
+        inner.synced_offset = stream_offset;
+        self.synced.store(position, Ordering::Release);
+    }
+
+    /// File position up to which everything is on disk.
+    #[inline]
+    pub fn synced_position(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// The stream offset up to which every effect is on disk (`FACK`); `None` without a file.
+    pub fn synced_stream_offset(&self) -> Option<u64> {
+        let inner = self.lock();
+        if !inner.file.wanted {
+            return None;
+        }
+        // What came since without a byte for the file needs no disk.
+        let all = self.synced.load(Ordering::Acquire) >= inner.file.end;
+        Some(if all { inner.store.end() } else { inner.synced_offset })
+    }
+
+    /// Bytes that the file's thread has not taken yet.
+    pub fn file_pending_bytes(&self) -> usize {
+        self.lock().file.pending_bytes()
     }
 
     /// Registers a reader at stream offset `offset`; `None` if those bytes are not there.
@@ -508,6 +643,11 @@ impl Log {
 }
 
 impl Inner {
+    fn wanted(&self) -> u8 {
+        let stream = if self.active && !self.following { WANTED_BY_STREAM } else { 0 };
+        stream | if self.file.wanted { WANTED_BY_FILE } else { 0 }
+    }
+
     fn cursor_at(&mut self, offset: u64) -> Option<Cursor> {
         if !self.active || offset < self.store.start() || offset > self.store.end() {
             return None;
@@ -519,7 +659,7 @@ impl Inner {
 
     /// Puts SELECT and MULTI/EXEC where they belong and copies the parts. The SELECT of the first
     /// command comes before MULTI, those of later ones inside, as on a real master's wire.
-    fn frame(&mut self, record: &AppendRecord<'_>, large: &mut record::LargeParts) {
+    fn frame(&mut self, record: &AppendRecord<'_>, large: &record::LargeParts) {
         let epoch = record.tenure_epoch;
         let wrap = record.stream_commands() > 1;
         let mut multi_due = wrap;
@@ -536,7 +676,7 @@ impl Inner {
             if std::mem::take(&mut multi_due) {
                 self.store.push(record::MULTI, epoch);
             }
-            match large.take(index) {
+            match large.get(index) {
                 Some(bytes) => self.store.push_block(bytes, epoch),
                 None => self.store.push(part.commands, epoch),
             }

@@ -1,5 +1,7 @@
 //! What is appended: the effect of one command, transaction or script, already encoded.
 
+use std::sync::Arc;
+
 use super::LARGE;
 
 /// The keepalive, lower-case as real masters send it.
@@ -91,20 +93,20 @@ impl<'a> AppendRecord<'a> {
 
     /// Copies big parts before the lock is taken.
     pub(super) fn copy_large_parts(&self) -> LargeParts {
-        let big = |p: &Part<'_>| p.commands.len() >= LARGE && p.targets.replicas() && p.count > 0;
+        let big =
+            |p: &Part<'_>| p.commands.len() >= LARGE && p.targets != Targets::NONE && p.count > 0;
         let parts = self.parts.iter().enumerate().filter(|(_, p)| big(p));
         // Nearly always empty, which costs no allocation.
-        LargeParts(parts.map(|(index, p)| (index, p.commands.to_vec())).collect())
+        LargeParts(parts.map(|(index, p)| (index, Arc::new(p.commands.to_vec()))).collect())
     }
 }
 
-/// Copies of a record's big parts, by their index.
-pub(super) struct LargeParts(Vec<(usize, Vec<u8>)>);
+/// Copies of a record's big parts, by their index. Stream and file share them.
+pub(super) struct LargeParts(Vec<(usize, Arc<Vec<u8>>)>);
 
 impl LargeParts {
-    pub(super) fn take(&mut self, index: usize) -> Option<Vec<u8>> {
-        let at = self.0.iter().position(|(i, _)| *i == index)?;
-        Some(self.0.swap_remove(at).1)
+    pub(super) fn get(&self, index: usize) -> Option<Arc<Vec<u8>>> {
+        self.0.iter().find(|(i, _)| *i == index).map(|(_, bytes)| Arc::clone(bytes))
     }
 }
 

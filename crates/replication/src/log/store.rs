@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// Puts a whole block at the end, without copying it.
-    pub(super) fn push_block(&mut self, bytes: Vec<u8>, tenure_epoch: u64) {
+    pub(super) fn push_block(&mut self, bytes: Arc<Vec<u8>>, tenure_epoch: u64) {
         self.seal();
         self.open_epoch = tenure_epoch;
         self.seal_bytes(bytes);
@@ -153,16 +153,15 @@ impl Store {
         if bytes.len() < bytes.capacity() / 2 {
             bytes.shrink_to_fit();
         }
-        self.seal_bytes(bytes);
+        self.seal_bytes(Arc::new(bytes));
     }
 
-    fn seal_bytes(&mut self, bytes: Vec<u8>) {
+    fn seal_bytes(&mut self, bytes: Arc<Vec<u8>>) {
         debug_assert!(self.open.is_empty());
         self.sealed_flag = true;
         self.sealed_capacity += bytes.capacity() as u64;
         let start = self.open_start;
         self.open_start += bytes.len() as u64;
-        let bytes = Arc::new(bytes);
         self.sealed.push_back(Block { start, tenure_epoch: self.open_epoch, bytes });
     }
 

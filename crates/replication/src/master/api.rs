@@ -1,6 +1,7 @@
 //! What goes into the master's side and what comes out of it. No behaviour.
 
 use resp::Args;
+use stdx::ViewAddrs;
 
 use crate::event::{ConnId, LogLine};
 use crate::log::{Cursor, SnapshotMark};
@@ -62,6 +63,8 @@ pub struct MasterOptions {
     pub backlog_ttl_ms: u64,
     /// `client-output-buffer-limit replica`
     pub output_limit: OutputLimit,
+    /// This node's further addresses (`announce-view`).
+    pub views: ViewAddrs,
 }
 
 impl Default for MasterOptions {
@@ -78,6 +81,7 @@ impl Default for MasterOptions {
                 soft_bytes: 64 << 20,
                 soft_ms: 60_000,
             },
+            views: ViewAddrs::default(),
         }
     }
 }

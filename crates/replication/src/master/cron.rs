@@ -162,7 +162,7 @@ impl MasterSide {
         let ttl = self.options.backlog_ttl_ms;
         let applies = ttl > 0 && self.upstream == Upstream::None && self.replica_count() == 0;
         // Redis waits for more than the time, not just for it.
-        (applies && self.log.wants_records()).then(|| self.no_replicas_since + ttl + 1000)
+        (applies && self.log.wants_stream()).then(|| self.no_replicas_since + ttl + 1000)
     }
 }
 

@@ -35,7 +35,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use resp::{Protocol, Reply};
-use stdx::{MonoMs, Prng};
+use stdx::{MonoMs, Prng, ViewAddrs};
 
 pub use api::{
     JobId, MasterInput, MasterOptions, MasterOutput, OutputLimit, RDB_CAPA, RdbFilter, SyncStats,
@@ -100,6 +100,8 @@ struct Conn {
     id: ConnId,
     peer_ip: String,
     announced_ip: Option<String>,
+    /// Its further addresses.
+    views: ViewAddrs,
     /// 0 until announced. Redis keeps any integer, cut to 32 bits, and so do INFO's readers.
     listening_port: i32,
     capa_eof: bool,
@@ -122,6 +124,7 @@ impl Conn {
             id,
             peer_ip: peer_ip.to_owned(),
             announced_ip: None,
+            views: ViewAddrs::default(),
             listening_port: 0,
             capa_eof: false,
             capa_psync2: false,
@@ -141,6 +144,14 @@ impl Conn {
 
     fn ip(&self) -> &str {
         self.announced_ip.as_deref().unwrap_or(&self.peer_ip)
+    }
+
+    /// Host and port in a view.
+    fn told(&self, view: Option<&str>) -> (&str, i32) {
+        match view.and_then(|view| self.views.get(view)) {
+            Some((host, port)) => (host, i32::from(port)),
+            None => (self.ip(), self.listening_port),
+        }
     }
 
     /// How log lines call it. Source: redis 7.0 `replication.c:replicationGetSlaveName`.
@@ -399,22 +410,21 @@ impl MasterSide {
     }
 
     /// Appends the `slaveN:` lines of INFO.
-    pub(crate) fn info_replicas(&self, now: MonoMs, out: &mut String) {
+    pub(crate) fn info_replicas(&self, now: MonoMs, view: Option<&str>, out: &mut String) {
         let shown = self.conns.iter().filter(|c| c.is_replica());
         for (index, conn) in shown.enumerate() {
             let state = conn.state.name();
             let (offset, age_ms) = self.watermarks.of(conn.id, now).unwrap_or((0, 0));
             let lag = if state == "online" { age_ms / 1000 } else { 0 };
+            let (ip, port) = conn.told(view);
             out.push_str(&format!(
-                "slave{index}:ip={},port={},state={state},offset={offset},lag={lag}\r\n",
-                conn.ip(),
-                conn.listening_port,
+                "slave{index}:ip={ip},port={port},state={state},offset={offset},lag={lag}\r\n",
             ));
         }
     }
 
     /// The answer of ROLE on a master.
-    pub(crate) fn role_reply(&self, now: MonoMs, reply: &mut Reply) {
+    pub(crate) fn role_reply(&self, now: MonoMs, view: Option<&str>, reply: &mut Reply) {
         let online: Vec<&Conn> =
             self.conns.iter().filter(|c| matches!(c.state, State::Online(_))).collect();
         reply.array(3);
@@ -424,8 +434,9 @@ impl MasterSide {
         for conn in online {
             let offset = self.watermarks.of(conn.id, now).map_or(0, |(offset, _)| offset);
             reply.array(3);
-            reply.text(conn.ip());
-            reply.bulk_i64(i64::from(conn.listening_port));
+            let (ip, port) = conn.told(view);
+            reply.text(ip);
+            reply.bulk_i64(i64::from(port));
             reply.bulk_i64(offset as i64);
         }
     }

@@ -3,7 +3,7 @@
 //! Source: redis 7.0 `replication.c:replconfCommand`.
 
 use resp::Args;
-use stdx::{MonoMs, parse_i64};
+use stdx::{MonoMs, ViewAddrs, parse_i64};
 
 use super::{MasterSide, RDB_CAPA, RdbFilter, State, Streaming};
 use crate::event::ConnId;
@@ -18,6 +18,9 @@ impl MasterSide {
             return self.reply_error(id, b"ERR syntax error");
         }
         self.find_or_add(id, peer_ip);
+        if args.len() == 3 && args.is(1, "announced-views") {
+            return self.replconf_views(id, args.at(2));
+        }
         for at in (1..args.len()).step_by(2) {
             let (name, value) = (args.at(at), args.at(at + 1));
             if name.eq_ignore_ascii_case(b"ack") {
@@ -66,6 +69,16 @@ impl MasterSide {
             return Err([b"ERR Unrecognized REPLCONF option: ", name].concat());
         }
         Ok(())
+    }
+
+    /// `REPLCONF announced-views text`: the further addresses of a replica of our kind, answered with
+    /// our own behind the OK.
+    fn replconf_views(&mut self, id: ConnId, text: &[u8]) {
+        if let Some(conn) = self.find(id) {
+            conn.views = ViewAddrs::parse(&String::from_utf8_lossy(text));
+        }
+        let line = format!("+OK {}", self.options.views);
+        self.send(id, format!("{}\r\n", line.trim_end()).as_bytes());
     }
 
     /// `ACK offset [FACK offset]`. Anything that is no replica's ACK is ignored silently.

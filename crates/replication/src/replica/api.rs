@@ -1,5 +1,7 @@
 //! What goes into the replica's side and what comes out of it. No behaviour.
 
+use stdx::ViewAddrs;
+
 use crate::event::LogLine;
 use crate::replid::ReplId;
 
@@ -23,6 +25,8 @@ pub struct ReplicaOptions {
     pub listening_port: u16,
     /// `replica-announce-ip`
     pub announce_ip: Option<String>,
+    /// Further addresses (`announce-view`); nothing where views are not used.
+    pub views: Option<ViewAddrs>,
     /// `masteruser`
     pub masteruser: Option<String>,
     /// `masterauth`
@@ -38,6 +42,7 @@ impl Default for ReplicaOptions {
         ReplicaOptions {
             listening_port: 6379,
             announce_ip: None,
+            views: None,
             masteruser: None,
             masterauth: None,
             timeout_ms: 60_000,

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use stdx::{MonoMs, parse_u64};
+use stdx::{MonoMs, ViewAddrs, parse_u64};
 
 use super::transfer::Transfer;
 use super::{How, LinkId, RETRY_MS, ReplicaLink, ReplicaOutput, State};
@@ -29,6 +29,7 @@ enum Expected {
     ListeningPort,
     IpAddress,
     Capa,
+    Views,
     EmptyMaster,
     Psync,
 }
@@ -38,6 +39,12 @@ pub(super) struct Handshake {
     pub(super) last_io: MonoMs,
     line: Vec<u8>,
     expected: VecDeque<Expected>,
+}
+
+/// What stands behind the OK.
+fn views_of_master(line: &[u8]) -> ViewAddrs {
+    let text = line.strip_prefix(b"+OK ").unwrap_or_default();
+    ViewAddrs::parse(&String::from_utf8_lossy(text))
 }
 
 impl ReplicaLink {
@@ -105,6 +112,8 @@ impl ReplicaLink {
             Expected::Capa if is_error => self.notice(format!(
                 "(Non critical) Master does not understand REPLCONF capa: {shown}"
             )),
+            // A master of another kind answers an error, which does no harm.
+            Expected::Views => self.master_views = views_of_master(line),
             _ => {}
         }
         if matches!(&self.state, State::Handshake(h) if h.expected.is_empty()) {
@@ -139,6 +148,12 @@ impl ReplicaLink {
         let rdb = crate::master::RDB_CAPA.as_bytes();
         self.send_command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", rdb]);
         expected.push_back(Expected::Capa);
+        self.master_views = ViewAddrs::default();
+        if let Some(views) = &self.options.views {
+            let text = views.to_string();
+            self.send_command(&[b"REPLCONF", b"announced-views", text.as_bytes()]);
+            expected.push_back(Expected::Views);
+        }
         if self.empty_refused > 0 {
             // A master of our kind stops taking writes when it hears this; others answer an error,
             // which does no harm.

@@ -36,7 +36,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use resp::Reply;
-use stdx::{MonoMs, Prng};
+use stdx::{MonoMs, Prng, ViewAddrs};
 
 pub use api::{
     LinkId, LinkState, LinkStatus, LoadMode, ReplicaInput, ReplicaOfOutcome, ReplicaOptions,
@@ -137,6 +137,8 @@ pub struct ReplicaLink {
     deliberate: bool,
     /// See [`LinkStatus::empty_refused`].
     empty_refused: u64,
+    /// The master's further addresses, as it told them in the handshake.
+    master_views: ViewAddrs,
     /// The history that was refused last.
     refused: Option<ReplId>,
     /// Asking the target of a FAILOVER to take over.
@@ -164,6 +166,7 @@ impl ReplicaLink {
             ack_wanted: false,
             deliberate: false,
             empty_refused: 0,
+            master_views: ViewAddrs::default(),
             refused: None,
             failover: None,
             outputs: VecDeque::new(),
@@ -421,7 +424,17 @@ impl ReplicaLink {
         if std::mem::take(&mut self.ack_wanted) {
             let mut bytes = Vec::with_capacity(48);
             let offset = self.log.offset().to_string();
-            resp::encode_command(&mut bytes, &["REPLCONF", "ACK", &offset]);
+            match self.log.synced_stream_offset() {
+                // Masters before 7.2 stop reading behind the offset.
+                Some(synced) => {
+                    let synced = synced.to_string();
+                    resp::encode_command(
+                        &mut bytes,
+                        &["REPLCONF", "ACK", &offset, "FACK", &synced],
+                    );
+                }
+                None => resp::encode_command(&mut bytes, &["REPLCONF", "ACK", &offset]),
+            }
             return Some(ReplicaOutput::Send { link: self.link, bytes });
         }
         None
@@ -466,15 +479,21 @@ impl ReplicaLink {
     }
 
     /// The answer of ROLE on a replica.
-    pub(crate) fn role_reply(&self, reply: &mut Reply) {
+    pub(crate) fn role_reply(&self, view: Option<&str>, reply: &mut Reply) {
         let Some(master) = &self.master else { return };
+        let (host, port) = self.master_in_view(view).unwrap_or((&master.host, master.port));
         let connected = matches!(self.state, State::Connected { .. });
         reply.array(5);
         reply.bulk(b"slave");
-        reply.text(&master.host);
-        reply.integer(i64::from(master.port));
+        reply.text(host);
+        reply.integer(i64::from(port));
         reply.text(self.link_state().as_str());
         reply.integer(if connected { self.log.offset() as i64 } else { -1 });
+    }
+
+    /// The master's address in a view, if it has told one.
+    pub(crate) fn master_in_view(&self, view: Option<&str>) -> Option<(&str, u16)> {
+        self.master_views.get(view?)
     }
 
     fn notice(&mut self, text: impl Into<String>) {

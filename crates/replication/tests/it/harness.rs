@@ -143,7 +143,7 @@ impl Master {
         };
         let link = ReplicaLink::new(Arc::clone(&self.log), ReplicaOptions::default(), Prng::new(1));
         lines.push_str(&replication::info_section(
-            self.now, &settings, &self.log, &link, &self.side,
+            self.now, &settings, &self.log, &link, &self.side, None,
         ));
         lines
     }

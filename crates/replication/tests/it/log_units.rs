@@ -1,7 +1,8 @@
 //! The log's rules one by one.
 
 use replication::{
-    AppendRecord, CursorLost, Log, Origin, Part, PartialRefusal, Position, ReplIds, Targets,
+    AppendRecord, AppliedPart, CursorLost, FileBatch, Log, Origin, Part, PartialRefusal, Position,
+    ReplIds, Targets,
 };
 
 use crate::harness::{command, drain, id};
@@ -225,8 +226,8 @@ fn a_replica_adopts_its_masters_history_and_copies_its_bytes() {
     assert_eq!(log.read(&mut old, 10, &mut chunks), Err(CursorLost));
     assert_eq!(old.position(), None);
     let mut cursor = log.cursor_at(500).unwrap();
-    log.append_verbatim(b"any bytes", 4);
-    log.append_verbatim(&[b'z'; 100_000], 4);
+    log.append_verbatim(b"any bytes", 4, &[]);
+    log.append_verbatim(&[b'z'; 100_000], 4, &[]);
     assert_eq!(log.offset(), 500 + 9 + 100_000);
     assert_eq!(drain(&log, &mut cursor).len(), 100_009);
     assert_eq!(log.mark_snapshot(true).stream_db, Some(4), "the RDB has to tell the database");
@@ -298,4 +299,97 @@ fn a_lag_is_seen_from_outside() {
     assert_eq!(log.cursor_lag(&watch), 0);
     drop(cursor);
     assert_eq!((watch.position(), log.cursor_lag(&watch)), (None, 0));
+}
+
+/// Everything that the file got since the last look.
+fn file_bytes(log: &Log) -> Vec<u8> {
+    let mut batch = FileBatch::default();
+    log.take_file(&mut batch, Vec::new());
+    assert_eq!(log.file_pending_bytes(), 0);
+    batch.pieces.iter().flat_map(|piece| piece.to_vec()).collect()
+}
+
+#[test]
+fn the_file_has_its_own_bytes_and_positions() {
+    let log = Log::new(id('a'), 1 << 20);
+    log.open_file();
+    assert!(log.wants_records() && log.wants_file() && !log.wants_stream());
+    let first = set(&log, 2, "a");
+    assert_eq!((first.stream_offset(), log.offset()), (0, 0), "no replica, no offset");
+    let (hidden, shown) = (command(&["SET", "h", "1"]), command(&["SET", "s", "1"]));
+    let hidden = Part { targets: Targets::AOF, ..Part::new(2, &hidden, 1) };
+    let shown = Part { targets: Targets::REPLICAS, ..Part::new(2, &shown, 1) };
+    log.create_backlog(id('b')).unwrap();
+    log.append(&AppendRecord::new(&[hidden, shown]));
+    log.append_ping();
+    let last = set(&log, 2, "b");
+    let expected =
+        concat(&[&["SELECT", "2"], &["SET", "a", "1"], &["SET", "h", "1"], &["SET", "b", "1"]]);
+    assert_eq!(file_bytes(&log), expected);
+    assert_eq!(last.file_position(), expected.len() as u64);
+    let mut cursor = log.cursor_at(0).unwrap();
+    let stream = concat(&[&["SELECT", "2"], &["SET", "s", "1"], &["ping"], &["SET", "b", "1"]]);
+    assert_eq!(drain(&log, &mut cursor), stream);
+    log.close_file();
+    assert!(!log.wants_file());
+    assert_eq!(set(&log, 2, "c").file_position(), last.file_position());
+    assert_eq!(file_bytes(&log), b"");
+}
+
+#[test]
+fn transactions_and_large_parts_in_the_file() {
+    let log = Log::new(id('a'), 1 << 20);
+    log.open_file();
+    let big = command(&["SET", "big", &"x".repeat(1 << 20)]);
+    let small = command(&["DEL", "big"]);
+    log.append(&AppendRecord::new(&[Part::new(1, &big, 1), Part::new(1, &small, 1)]));
+    let mut expected = concat(&[&["SELECT", "1"], &["MULTI"]]);
+    expected.extend_from_slice(&big);
+    expected.extend_from_slice(&concat(&[&["DEL", "big"], &["EXEC"]]));
+    assert_eq!(file_bytes(&log), expected);
+}
+
+#[test]
+fn a_cut_begins_a_new_file_that_selects_anew() {
+    let log = Log::new(id('a'), 1 << 20);
+    log.open_file();
+    set(&log, 0, "a");
+    log.cut_file();
+    set(&log, 0, "b");
+    let mut batch = FileBatch::default();
+    log.take_file(&mut batch, Vec::new());
+    assert_eq!(batch.cut, Some(1));
+    let one = |key: &str| concat(&[&["SELECT", "0"], &["SET", key, "1"]]);
+    let found: Vec<Vec<u8>> = batch.pieces.iter().map(|piece| piece.to_vec()).collect();
+    assert_eq!(found, [one("a"), one("b")]);
+    log.take_file(&mut batch, Vec::new());
+    assert_eq!((batch.pieces.len(), batch.cut), (0, None), "a cut is told once");
+}
+
+#[test]
+fn a_replica_writes_what_it_applies_and_tells_what_is_synced() {
+    let log = Log::new(id('a'), 1 << 20);
+    log.follow();
+    log.adopt(id('b'), 100, 3);
+    assert_eq!(log.synced_stream_offset(), None);
+    log.open_file();
+    assert_eq!(log.synced_stream_offset(), Some(100), "nothing is missing on disk");
+    let write = command(&["SET", "a", "1"]);
+    let part = AppliedPart { db: 3, db_after: 3, commands: &write };
+    log.append_verbatim(&write, 3, &[part]);
+    log.append_verbatim(&command(&["ping"]), 3, &[]);
+    let offset = log.offset();
+    assert_eq!(log.synced_stream_offset(), Some(0));
+    let mut batch = FileBatch::default();
+    log.take_file(&mut batch, Vec::new());
+    assert_eq!(batch.stream_offset, offset);
+    let bytes: Vec<u8> = batch.pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+    assert_eq!(bytes, concat(&[&["SELECT", "3"], &["SET", "a", "1"]]));
+    log.note_synced(batch.end, batch.stream_offset);
+    log.append_verbatim(&command(&["ping"]), 3, &[]);
+    assert_eq!(log.synced_stream_offset(), Some(log.offset()));
+    // A local write of a writable replica goes to the file alone.
+    assert!(log.wants_records() && !log.wants_stream());
+    set(&log, 3, "own");
+    assert_eq!(file_bytes(&log), command(&["SET", "own", "1"]));
 }

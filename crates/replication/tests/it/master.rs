@@ -563,7 +563,7 @@ fn role_names_the_online_replicas() {
     m.handshake(2, &replid, "1");
     m.handshake(3, "?", "-1");
     let mut reply = resp::Reply::new(resp::Protocol::Resp2);
-    replication::role_reply(m.now, &link, &m.side, &mut reply);
+    replication::role_reply(m.now, &link, &m.side, None, &mut reply);
     assert_eq!(
         text(reply.bytes()),
         "*3\\r\\n$6\\r\\nmaster\\r\\n:0\\r\\n*2\\r\\n\
@@ -673,4 +673,32 @@ impl Pick for stdx::Prng {
     fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }
+}
+
+#[test]
+fn a_view_shows_the_further_addresses_of_replicas() {
+    let views = stdx::ViewAddrs::parse("outside=127.0.0.1:36379");
+    let mut m = Master::new(MasterOptions { views, ..options() });
+    let told = m.ask(1, &["REPLCONF", "announced-views", "outside=127.0.0.1:36380,bad"]);
+    assert_eq!(told, "+OK outside=127.0.0.1:36379\\r\\n");
+    assert_eq!(m.ask(2, &["REPLCONF", "announced-views", ""]), "+OK outside=127.0.0.1:36379\\r\\n");
+    let _cursor = m.full_sync(1);
+    let link = replication::ReplicaLink::new(
+        std::sync::Arc::clone(&m.log),
+        replication::ReplicaOptions::default(),
+        stdx::Prng::new(1),
+    );
+    for (view, address) in [
+        (None, "$8\\r\\n10.0.0.1\\r\\n$4\\r\\n7001\\r\\n"),
+        (Some("outside"), "$9\\r\\n127.0.0.1\\r\\n$5\\r\\n36380\\r\\n"),
+        (Some("unheard-of"), "$8\\r\\n10.0.0.1\\r\\n$4\\r\\n7001\\r\\n"),
+    ] {
+        let mut reply = resp::Reply::new(resp::Protocol::Resp2);
+        replication::role_reply(m.now, &link, &m.side, view, &mut reply);
+        assert!(text(reply.bytes()).contains(address), "{view:?}");
+    }
+    assert!(m.info().contains("slave0:ip=10.0.0.1,port=7001,"));
+    // Without any of its own a master says OK alone.
+    let mut m = Master::new(options());
+    assert_eq!(m.ask(1, &["REPLCONF", "announced-views", "x=h:1"]), "+OK\\r\\n");
 }

@@ -175,7 +175,7 @@ fn acks_go_out_each_second_and_on_demand() {
     assert_eq!(says(&r.pass(1)), ack("100"));
     let getack = command(&["REPLCONF", "GETACK", "*"]);
     assert_eq!(stream_bytes(&r.hear(&getack)), getack);
-    r.log.append_verbatim(&getack, 0);
+    r.log.append_verbatim(&getack, 0, &[]);
     r.link.handle_input(r.now, ReplicaInput::AckRequested);
     r.link.handle_input(r.now, ReplicaInput::AckRequested);
     assert_eq!(says(&r.outputs()), ack("137"), "one answer for both");
@@ -189,7 +189,7 @@ fn acks_go_out_each_second_and_on_demand() {
 fn a_cut_link_is_taken_up_where_it_broke() {
     let mut r = in_sync(100);
     r.hear(b"*1\r\n$4\r\nping\r\n*1\r\n");
-    r.log.append_verbatim(b"*1\r\n$4\r\nping\r\n", 0);
+    r.log.append_verbatim(b"*1\r\n$4\r\nping\r\n", 0, &[]);
     assert_eq!(r.link.status(r.now).unwrap().read_offset, 118);
     let outputs = r.lose();
     assert!(matches!(outputs[..], [ReplicaOutput::Connect { .. }]), "at once");
@@ -471,7 +471,7 @@ fn info(r: &Replica) -> String {
     let marks = Arc::new(Watermarks::new());
     let log = Arc::clone(&r.log);
     let master = MasterSide::new(r.now, log, marks, MasterOptions::default(), Prng::new(1));
-    replication::info_section(r.now, &settings, &r.log, &r.link, &master)
+    replication::info_section(r.now, &settings, &r.log, &r.link, &master, None)
 }
 
 fn head(first: &str, middle: &str) -> String {
@@ -524,7 +524,7 @@ fn role_tells_state_and_offset() {
         let log = Arc::clone(&r.log);
         let master = MasterSide::new(r.now, log, marks, MasterOptions::default(), Prng::new(1));
         let mut reply = resp::Reply::new(resp::Protocol::Resp2);
-        replication::role_reply(r.now, &r.link, &master, &mut reply);
+        replication::role_reply(r.now, &r.link, &master, None, &mut reply);
         text(reply.bytes())
     };
     let start = "*5\\r\\n$5\\r\\nslave\\r\\n$8\\r\\n10.0.0.1\\r\\n:6379\\r\\n";
@@ -579,5 +579,37 @@ fn no_bytes_of_a_master_can_break_the_link() {
                 _ => drop(r.pass(prng.below(5000))),
             }
         }
+    }
+}
+
+#[test]
+fn a_replica_exchanges_further_addresses_with_its_master() {
+    let views = Some(stdx::ViewAddrs::parse("outside=127.0.0.1:36380"));
+    let role = |r: &Replica, view| {
+        let marks = Arc::new(Watermarks::new());
+        let log = Arc::clone(&r.log);
+        let master = MasterSide::new(r.now, log, marks, MasterOptions::default(), Prng::new(1));
+        let mut reply = resp::Reply::new(resp::Protocol::Resp2);
+        replication::role_reply(r.now, &r.link, &master, view, &mut reply);
+        text(reply.bytes())
+    };
+    for (answer, seen) in [
+        ("+OK outside=127.0.0.1:36379", "$9\\r\\n127.0.0.1\\r\\n:36379"),
+        // A master that has none, and one of another kind.
+        ("+OK", "$8\\r\\n10.0.0.1\\r\\n:6379"),
+        ("-ERR Unrecognized REPLCONF option: announced-views", "$8\\r\\n10.0.0.1\\r\\n:6379"),
+    ] {
+        let options = ReplicaOptions { views: views.clone(), ..ReplicaOptions::default() };
+        let mut r = Replica::new(options);
+        r.replicaof();
+        r.connected();
+        let asked = says(&r.hear(b"+PONG\r\n"));
+        let told = command(&["REPLCONF", "announced-views", "outside=127.0.0.1:36380"]);
+        assert!(asked.ends_with(&text(&told)), "{asked}");
+        let psync = says(&r.hear(format!("+OK\r\n+OK\r\n{answer}\r\n").as_bytes()));
+        assert!(psync.contains("PSYNC"), "{psync}");
+        assert!(role(&r, Some("outside")).contains(seen), "{}", role(&r, Some("outside")));
+        assert!(role(&r, None).contains("10.0.0.1"));
+        assert!(!r.take_lines().iter().any(|line| line.contains("announced-views")));
     }
 }

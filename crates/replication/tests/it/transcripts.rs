@@ -225,7 +225,7 @@ impl ReplicaPlay {
                 ReplicaOutput::RdbEnd { .. } => todo.extend(self.replica.load()),
                 ReplicaOutput::Stream { bytes, .. } => {
                     for (args, raw) in commands(&bytes) {
-                        self.replica.log.append_verbatim(&raw, 0);
+                        self.replica.log.append_verbatim(&raw, 0, &[]);
                         self.applied.extend_from_slice(&raw);
                         if args.as_args().is(1, "getack") {
                             todo.extend(self.replica.input(ReplicaInput::AckRequested));

@@ -435,6 +435,7 @@ impl Node {
                 soft_bytes: 50_000,
                 soft_ms: 1000,
             },
+            ..MasterOptions::default()
         };
         let marks = Arc::new(Watermarks::new());
         let side = MasterSide::new(now, Arc::clone(&log), marks, options, Prng::new(seed));
@@ -559,7 +560,7 @@ impl Node {
             }
             at += consumed;
             if session.transaction.is_none() {
-                self.log.append_verbatim(&session.buffer[done..at], session.selected);
+                self.log.append_verbatim(&session.buffer[done..at], session.selected, &[]);
                 done = at;
                 selected = session.selected;
             }

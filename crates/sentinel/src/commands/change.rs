@@ -23,13 +23,14 @@ const CONFIG_SYNTAX: &str =
     "ERR Only SENTINEL CONFIG GET <option> / SET <option> <value> are supported.";
 
 /// The options of SENTINEL CONFIG, in the order in which GET prints them.
-const CONFIG_OPTIONS: [&str; 6] = [
+const CONFIG_OPTIONS: [&str; 7] = [
     "resolve-hostnames",
     "announce-hostnames",
     "announce-ip",
     "announce-port",
     "sentinel-user",
     "sentinel-pass",
+    "announce-view",
 ];
 
 impl Sentinel {
@@ -214,12 +215,18 @@ impl Sentinel {
             globals.announce_port.to_string(),
             text(&globals.sentinel_user),
             text(&globals.sentinel_pass),
+            self.c.view_rules.0.clone(),
         ];
         let shown: Vec<_> = CONFIG_OPTIONS
             .iter()
             .zip(&values)
-            .filter(|(name, _)| {
-                patterns.iter().any(|p| glob(p.to_ascii_lowercase().as_bytes(), name.as_bytes()))
+            .filter(|(name, value)| {
+                // What redis-sentinel does not have is shown where it is used, or asked for.
+                let is_shown = **name != "announce-view" || !value.is_empty();
+                patterns
+                    .iter()
+                    .map(|p| p.to_ascii_lowercase())
+                    .any(|p| p == **name || (is_shown && glob(p.as_bytes(), name.as_bytes())))
             })
             .collect();
         reply.map(shown.len());
@@ -238,6 +245,7 @@ impl Sentinel {
                 "announce-port" => pair[1].parse::<u16>().is_ok(),
                 "announce-ip" => pair[1].is_empty() || valid_host(&pair[1]),
                 "sentinel-user" | "sentinel-pass" => true,
+                "announce-view" => self.c.read_views(&pair[1]).is_some(),
                 _ => {
                     reply.error(&format!(
                         "ERR Invalid argument '{}' to SENTINEL CONFIG SET",
@@ -259,12 +267,20 @@ impl Sentinel {
             let value = &pair[1];
             let text = (!value.is_empty()).then(|| value.clone());
             let yes = parse_yes_no(value).unwrap_or(false);
+            let rules = self.c.read_views(value);
             let globals = &mut self.c.globals;
             match pair[0].to_ascii_lowercase().as_str() {
                 "resolve-hostnames" => globals.resolve_hostnames = yes,
                 "announce-hostnames" => globals.announce_hostnames = yes,
                 "announce-ip" => globals.announce_ip = text,
                 "announce-port" => globals.announce_port = value.parse().unwrap_or(0),
+                "announce-view" => {
+                    if let Some((text, own)) = rules {
+                        globals.announce_view = Some(text.clone());
+                        self.c.views = (!text.is_empty()).then_some(own);
+                        self.c.view_rules.0 = text;
+                    }
+                }
                 "sentinel-user" => {
                     globals.sentinel_user = text;
                     login_changed = true;

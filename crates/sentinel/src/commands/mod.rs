@@ -14,7 +14,9 @@ use crate::conf::valid_runid;
 use crate::core::{FAIL_AFTER_ELECTION, FAIL_AFTER_PROMOTION};
 use crate::hello::{HELLO_CHANNEL, Hello};
 use crate::machine::Sentinel;
-use crate::{failover, select, vote};
+use crate::model::{Cause, Plan};
+use crate::views::Seen;
+use crate::{failover, planned, select, vote};
 
 const NO_SUCH_MASTER: &str = "ERR No such master with that name";
 
@@ -23,7 +25,7 @@ const ARITY: [(&str, i32); 25] = [
     ("ckquorum", 3),
     ("config", -3),
     ("debug", -2),
-    ("failover", 3),
+    ("failover", -3),
     ("flushconfig", 2),
     ("get-master-addr-by-name", 3),
     ("get-primary-addr-by-name", 3),
@@ -70,7 +72,8 @@ impl Sentinel {
             "sentinel" => self.sentinel_command(&args, reply),
             "info" => {
                 let names: Vec<&[u8]> = argv[1..].to_vec();
-                let text = self.info(&names, &[]);
+                let view = self.c.asker_view.clone();
+                let text = self.info(view.as_deref(), &names, &[]);
                 reply.bulk(text.as_bytes());
                 CommandOutcome::Done
             }
@@ -125,7 +128,17 @@ impl Sentinel {
         if !arity_fits(*arity, args.len()) {
             return wrong_number(reply, &format!("sentinel|{sub}"));
         }
-        match sub.as_str() {
+        if let Some((name, view)) = args.get(2).and_then(|name| self.split_name(&sub, name)) {
+            let mut args = args.to_vec();
+            self.c.asker_view = (view != stdx::CANONICAL_VIEW).then(|| view.to_string());
+            args[2] = name.to_string();
+            return self.subcommand(&sub, &args, reply);
+        }
+        self.subcommand(&sub, args, reply)
+    }
+
+    fn subcommand(&mut self, sub: &str, args: &[String], reply: &mut Reply) -> CommandOutcome {
+        match sub {
             "help" => show::help(reply),
             "masters" | "primaries" => self.show_masters(reply),
             "master" | "primary" => self.show_master(&args[2], reply),
@@ -141,7 +154,7 @@ impl Sentinel {
             "is-master-down-by-addr" | "is-primary-down-by-addr" => {
                 return self.is_master_down(args, reply);
             }
-            "failover" => return self.forced_failover(&args[2], reply),
+            "failover" => return self.forced_failover(&args[2..], reply),
             "simulate-failure" => self.simulate_failure(&args[2..], reply),
             "debug" => self.debug(&args[2..], reply),
             "config" => return self.config(&args[2..], reply),
@@ -160,10 +173,11 @@ impl Sentinel {
 
     fn master_addr(&self, name: &str, reply: &mut Reply) {
         let Some(m) = self.masters.get(name) else { return reply.null_array() };
-        let addr = m.current_addr();
+        let node = m.current_node();
+        let (host, port) = self.c.told(&node.addr, &node.views, self.c.seen());
         reply.array(2);
-        reply.text(&addr.announced(self.c.hostnames()));
-        reply.text(&addr.port.to_string());
+        reply.text(&host);
+        reply.text(&port.to_string());
     }
 
     /// `is-master-down-by-addr IP PORT EPOCH RUNID|*`: an opinion, and a vote if one is asked for.
@@ -205,8 +219,18 @@ impl Sentinel {
         }
     }
 
-    fn forced_failover(&mut self, name: &str, reply: &mut Reply) -> CommandOutcome {
-        let Some(m) = self.masters.get_mut(name) else {
+    /// `FAILOVER name [COORDINATED]`: the last word is Valkey 9's.
+    fn forced_failover(&mut self, args: &[String], reply: &mut Reply) -> CommandOutcome {
+        let coordinated = match &args[1..] {
+            [] => false,
+            [word] if word.eq_ignore_ascii_case("coordinated") => true,
+            [_] => {
+                reply.error("ERR Unknown failover option specified");
+                return CommandOutcome::Done;
+            }
+            _ => return wrong_number(reply, "sentinel|failover"),
+        };
+        let Some(m) = self.masters.get_mut(&args[0]) else {
             reply.error(NO_SUCH_MASTER);
             return CommandOutcome::Done;
         };
@@ -223,7 +247,14 @@ impl Sentinel {
                 "INPROG Sentinel has lost its state and takes part in failovers in {wait} ms"
             ));
         } else {
-            failover::force(&mut self.c, m);
+            let cause = if coordinated {
+                Cause::Planned(Plan::Coordinated)
+            } else if planned::is_fit(&self.c, m) {
+                Cause::Planned(Plan::Anyhow)
+            } else {
+                Cause::Forced
+            };
+            failover::force(&mut self.c, m, cause);
             m.deadline = self.c.now();
             reply.ok();
         }
@@ -280,8 +311,8 @@ impl Sentinel {
 
     /// The text of INFO: of the process's own `sections` (name in lower case and text, which ends
     /// with a line end) and of the Sentinel section those that `names` ask for, all when there are
-    /// no names.
-    pub fn info(&self, names: &[&[u8]], sections: &[(&str, String)]) -> String {
+    /// no names. Addresses are those of `view`.
+    pub fn info(&self, view: Option<&str>, names: &[&[u8]], sections: &[(&str, String)]) -> String {
         let wanted = |section: &str| {
             names.is_empty()
                 || names.iter().any(|n| {
@@ -295,12 +326,12 @@ impl Sentinel {
             .map(|(_, text)| text.clone())
             .collect();
         if wanted("sentinel") {
-            parts.push(self.info_section());
+            parts.push(self.info_section(Seen { view, suffixed: false }));
         }
         parts.join("\r\n")
     }
 
-    fn info_section(&self) -> String {
+    fn info_section(&self, seen: Seen<'_>) -> String {
         let c = &self.c;
         let tilt_for = c.tilt.map_or(-1, |since| (c.now().since(since) / 1000) as i64);
         let mut text = format!(
@@ -321,14 +352,16 @@ impl Sentinel {
             } else {
                 "ok"
             };
+            let (host, port) = c.told(&m.node.addr, &m.node.views, seen);
             text.push_str(&format!(
-                "master{index}:name={},status={status},address={}:{},slaves={},sentinels={}\r\n",
+                "master{index}:name={},status={status},address={host}:{port},slaves={},sentinels={}\r\n",
                 m.name,
-                m.node.addr.announced(c.hostnames()),
-                m.node.addr.port,
                 m.replicas.len(),
                 m.peers.len() + 1
             ));
+        }
+        if let Some(views) = c.views.as_ref().filter(|views| !views.is_empty()) {
+            text.push_str(&format!("announced_views:{views}\r\n"));
         }
         text
     }

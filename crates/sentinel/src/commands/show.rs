@@ -8,7 +8,6 @@ use resp::Reply;
 use stdx::MonoMs;
 
 use super::NO_SUCH_MASTER;
-use crate::addr::Addr;
 use crate::link::Link;
 use crate::machine::Sentinel;
 use crate::model::{Failover, Master, Node, Peer, Reconf};
@@ -57,14 +56,15 @@ impl Sentinel {
         }
         if let Some(term) = m.failover.term() {
             flags.push("failover_in_progress");
-            if term.forced {
+            if term.cause != crate::model::Cause::Down {
                 flags.push("force_failover");
             }
         }
         if m.node.script_kill_sent {
             flags.push("script_kill_sent");
         }
-        let mut fields = self.head(m.name.clone(), &m.node.addr, &m.node.runid, &flags, link);
+        let told = self.c.told(&m.node.addr, &m.node.views, self.c.seen());
+        let mut fields = head(m.name.clone(), told, &m.node.runid, &flags, link);
         if m.failover != Failover::Idle {
             fields.push(("failover-state", m.failover.word().to_string()));
         }
@@ -108,15 +108,17 @@ impl Sentinel {
         if node.script_kill_sent {
             flags.push("script_kill_sent");
         }
-        let name = format!("{}:{}", node.addr.announced(self.c.hostnames()), node.addr.port);
-        let mut fields = self.head(name, &node.addr, &node.runid, &flags, link);
+        let told = self.c.told(&node.addr, &node.views, self.c.seen());
+        let name = format!("{}:{}", told.0, told.1);
+        let mut fields = head(name, told, &node.runid, &flags, link);
         self.clocks(&mut fields, link, node.s_down, None, m.down_after);
         self.role_fields(&mut fields, node);
         let status = if node.master_link_up { "ok" } else { "err" };
         fields.push(("master-link-down-time", node.master_link_down_ms.to_string()));
         fields.push(("master-link-status", status.to_string()));
-        fields.push(("master-host", node.master_host.clone().unwrap_or_else(|| "?".to_string())));
-        fields.push(("master-port", node.master_port.to_string()));
+        let (master_host, master_port) = self.master_of(m, node);
+        fields.push(("master-host", master_host));
+        fields.push(("master-port", master_port.to_string()));
         fields.push(("slave-priority", node.priority.to_string()));
         fields.push(("slave-repl-offset", node.repl_offset.to_string()));
         fields.push(("replica-announced", u8::from(node.announced).to_string()));
@@ -134,7 +136,8 @@ impl Sentinel {
             flags.push("master_down");
         }
         let runid = peer.runid.clone().unwrap_or_default();
-        let mut fields = self.head(peer.key(), &peer.addr, &runid, &flags, link);
+        let told = self.c.told(&peer.addr, &peer.views, self.c.seen());
+        let mut fields = head(peer.key(), told, &runid, &flags, link);
         self.clocks(&mut fields, link, peer.s_down, None, m.down_after);
         fields.push(("last-hello-message", self.age(peer.last_hello)));
         fields.push(("voted-leader", peer.leader.clone().unwrap_or_else(|| "?".to_string())));
@@ -142,17 +145,15 @@ impl Sentinel {
         fields
     }
 
-    /// The fields that all kinds begin with.
-    fn head(&self, name: String, addr: &Addr, runid: &str, flags: &[&str], link: &Link) -> Fields {
-        vec![
-            ("name", name),
-            ("ip", addr.announced(self.c.hostnames())),
-            ("port", addr.port.to_string()),
-            ("runid", runid.to_string()),
-            ("flags", flags.join(",")),
-            ("link-pending-commands", link.pending.len().to_string()),
-            ("link-refcount", link.refcount.to_string()),
-        ]
+    /// The address that a replica names as its master's.
+    fn master_of(&self, m: &Master, node: &Node) -> (String, u16) {
+        let Some(host) = &node.master_host else { return ("?".to_string(), node.master_port) };
+        let seen = self.c.seen();
+        // In our own view it is shown as the replica said it.
+        match m.node_at(host, node.master_port).filter(|_| seen.view.is_some()) {
+            Some(master) => self.c.told(&master.addr, &master.views, seen),
+            None => (host.clone(), node.master_port),
+        }
     }
 
     fn clocks(
@@ -235,6 +236,25 @@ impl Sentinel {
             reply.text(&job.tries.to_string());
         }
     }
+}
+
+/// The fields that all kinds begin with.
+fn head(
+    name: String,
+    (host, port): (String, u16),
+    runid: &str,
+    flags: &[&str],
+    link: &Link,
+) -> Fields {
+    vec![
+        ("name", name),
+        ("ip", host),
+        ("port", port.to_string()),
+        ("runid", runid.to_string()),
+        ("flags", flags.join(",")),
+        ("link-pending-commands", link.pending.len().to_string()),
+        ("link-refcount", link.refcount.to_string()),
+    ]
 }
 
 fn write_map(reply: &mut Reply, fields: &Fields) {

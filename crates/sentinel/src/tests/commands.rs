@@ -206,8 +206,11 @@ fn info_has_the_sentinel_section() {
     let reply = bench.command(&["INFO", "sentinel"]);
     assert_eq!(reply, format!("${}\r\n{expected}\r\n", expected.len()));
     let server = [("server", "# Server\r\nx:1\r\n".to_string())];
-    assert_eq!(bench.sentinel.info(&[], &server), format!("# Server\r\nx:1\r\n\r\n{expected}"));
-    assert_eq!(bench.sentinel.info(&[b"server"], &server), "# Server\r\nx:1\r\n");
+    assert_eq!(
+        bench.sentinel.info(None, &[], &server),
+        format!("# Server\r\nx:1\r\n\r\n{expected}")
+    );
+    assert_eq!(bench.sentinel.info(None, &[b"server"], &server), "# Server\r\nx:1\r\n");
 }
 
 #[test]

@@ -30,7 +30,11 @@ fn first_words_to_a_data_node() {
     bench.establish(pubsub);
     assert_eq!(
         words(&bench.sent(pubsub)),
-        ["CLIENT SETNAME sentinel-aaaaaaaa-pubsub", "SUBSCRIBE __sentinel__:hello"]
+        [
+            "CLIENT SETNAME sentinel-aaaaaaaa-pubsub",
+            "SUBSCRIBE __sentinel__:hello",
+            "SUBSCRIBE __sentinel__:handover:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ]
     );
 }
 

@@ -6,6 +6,7 @@ mod conf;
 mod garbage;
 mod links;
 mod poverty;
+mod views;
 
 use std::net::IpAddr;
 

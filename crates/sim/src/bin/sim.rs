@@ -1,4 +1,5 @@
-//! Runs seeds of the simulator: `sim --seconds N [--seed S] [--log]`.
+//! Runs seeds of the simulator: `sim [--data] [--seconds N] [--seeds N] [--seed S] [--log]`. With
+//! `--data` the world of real data nodes, otherwise that of sentinels.
 //!
 //! Without `--seed` it goes through seeds one after the other for N seconds, prints a summary and
 //! the figures of plain failovers, and fails at the first seed that breaks a rule, with the command
@@ -18,10 +19,13 @@ struct Arguments {
     first: u64,
     seed: Option<u64>,
     log: bool,
+    data: bool,
+    seeds: Option<u64>,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seconds: 60, first: 1, seed: None, log: false };
+    let mut arguments =
+        Arguments { seconds: 60, first: 1, seed: None, log: false, data: false, seeds: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {
@@ -32,10 +36,12 @@ fn arguments() -> Result<Arguments, String> {
             "--seconds" => arguments.seconds = number()?,
             "--seed" => arguments.seed = Some(number()?),
             "--first" => arguments.first = number()?,
+            "--seeds" => arguments.seeds = Some(number()?),
             "--log" => arguments.log = true,
+            "--data" => arguments.data = true,
             _ => {
                 return Err(format!(
-                    "usage: sim [--seconds N] [--seed S] [--first S] [--log], not {word}"
+                    "usage: sim [--data] [--seconds N] [--seeds N] [--seed S] [--first S] [--log], not {word}"
                 ));
             }
         }
@@ -54,9 +60,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if arguments.data {
+        return data(&arguments);
+    }
     match arguments.seed {
         Some(seed) => one_seed(seed, arguments.log),
-        None => many_seeds(arguments.first, Duration::from_secs(arguments.seconds)),
+        None => many_seeds(arguments.first, &Bound::of(&arguments)),
     }
 }
 
@@ -70,11 +79,81 @@ fn one_seed(seed: u64, log: bool) -> ExitCode {
     if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn many_seeds(first: u64, time: Duration) -> ExitCode {
-    let started = Instant::now();
+/// When enough seeds were run.
+struct Bound {
+    started: Instant,
+    time: Duration,
+    seeds: Option<u64>,
+}
+
+impl Bound {
+    fn of(arguments: &Arguments) -> Bound {
+        let time = Duration::from_secs(arguments.seconds);
+        Bound { started: Instant::now(), time, seeds: arguments.seeds }
+    }
+
+    fn is_open(&self, seeds: u64) -> bool {
+        self.seeds.map_or_else(|| self.started.elapsed() < self.time, |bound| seeds < bound)
+    }
+}
+
+#[cfg(not(feature = "data"))]
+fn data(_: &Arguments) -> ExitCode {
+    eprintln!("this simulator was built without the feature 'data'");
+    ExitCode::from(2)
+}
+
+/// The world of real data nodes.
+#[cfg(feature = "data")]
+fn data(arguments: &Arguments) -> ExitCode {
+    use sim::data;
+    if cfg!(panic = "abort") {
+        eprintln!("threads of dead processes end by unwinding: run it without --release");
+        return ExitCode::from(2);
+    }
+    if let Some(seed) = arguments.seed {
+        let options = data::options(seed);
+        println!("{options:#?}");
+        let (outcome, world) = data::run_world(options);
+        if arguments.log || !outcome.violations.is_empty() {
+            print!("{}", world.log_text());
+        }
+        println!("{outcome:#?}");
+        return if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let bound = Bound::of(arguments);
+    let mut total = data::Outcome::default();
+    let mut seeds = 0;
+    while bound.is_open(seeds) {
+        let seed = arguments.first + seeds;
+        let outcome = data::run(seed);
+        seeds += 1;
+        if !outcome.violations.is_empty() {
+            eprintln!("seed {seed} breaks a rule:");
+            outcome.violations.iter().for_each(|v| eprintln!("  {v}"));
+            eprintln!("replay: cargo run -p sim -- --data --seed {seed} --log");
+            return ExitCode::FAILURE;
+        }
+        total.add(&outcome);
+    }
+    println!(
+        "{seeds} seeds clean in {:.1} s: {:.1} simulated minutes, {} deaths of nodes, {} confirmed \
+         writes, {} looks of clients at their keys, {} comparisons of nodes, {} turns of threads",
+        bound.started.elapsed().as_secs_f64(),
+        total.simulated_us as f64 / 6e7,
+        total.deaths,
+        total.writes,
+        total.looks,
+        total.compared,
+        total.turns,
+    );
+    ExitCode::SUCCESS
+}
+
+fn many_seeds(first: u64, bound: &Bound) -> ExitCode {
     let (mut seeds, mut switches, mut simulated_ms, mut demotions) = (0u64, 0u64, 0u64, 0usize);
     let mut healed = Vec::new();
-    while started.elapsed() < time {
+    while bound.is_open(seeds) {
         let seed = first + seeds;
         let outcome = chaos::run(seed);
         seeds += 1;
@@ -89,7 +168,7 @@ fn many_seeds(first: u64, time: Duration) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let took = started.elapsed().as_secs_f64();
+    let took = bound.started.elapsed().as_secs_f64();
     println!(
         "{seeds} seeds clean in {took:.1} s: {:.1} simulated hours, {switches} failovers ({:.0}/s), \
          agreement after healing: median {} ms, longest {} ms, {demotions} demotions during faults",

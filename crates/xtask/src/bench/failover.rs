@@ -22,6 +22,12 @@ struct Scene {
 
 const SCENES: &[Scene] = &[
     Scene {
+        name: "stop-5000",
+        what: "SIGTERM, the planned switch, down-after 5000",
+        bound: Some(0.05),
+        redis_runs: 2,
+    },
+    Scene {
         name: "kill-5000",
         what: "kill -9, down-after 5000, crash-grace on",
         bound: Some(0.5),

@@ -4,6 +4,7 @@
 //! project has promised stands beside its bound. Results go to `target/bench`.
 
 mod commands;
+mod durability;
 mod failover;
 mod growth;
 mod load;
@@ -22,7 +23,7 @@ use crate::server::Program;
 /// What the command line says.
 #[derive(clap::Args)]
 pub struct Options {
-    /// throughput, commands, memory, growth, stalls, sync or failover; all of them when left out.
+    /// throughput, commands, memory, growth, stalls, sync, durability or failover; all of them when left out.
     name: Option<String>,
     /// Rounds (throughput) or runs (failover).
     #[arg(long)]
@@ -33,6 +34,9 @@ pub struct Options {
     /// Small sizes, for a quick look.
     #[arg(long)]
     quick: bool,
+    /// MiB of data (durability; 2048 when left out).
+    #[arg(long)]
+    size: Option<u64>,
     /// An error when a bound is missed.
     #[arg(long)]
     strict: bool,
@@ -46,6 +50,7 @@ struct Setting {
     product: bool,
     rounds: Option<usize>,
     quick: bool,
+    size: Option<u64>,
 }
 
 type Measurement = fn(&Setting) -> Result<report::Report>;
@@ -58,6 +63,7 @@ const ALL: &[(&str, Measurement)] = &[
     ("growth", growth::run),
     ("stalls", stalls::run),
     ("sync", sync::run),
+    ("durability", durability::run),
     ("failover", failover::run),
 ];
 
@@ -77,6 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
         product: options.program.is_none(),
         rounds: options.rounds,
         quick: options.quick,
+        size: options.size,
     };
     let chosen: Vec<_> = ALL
         .iter()

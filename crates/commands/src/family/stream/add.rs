@@ -8,6 +8,7 @@ use crate::family::common::*;
 use crate::{Command, CommandError, CommandResult, CommandSpec, Ctx, DataFn, Effect, Group, at};
 use keyspace::EventClass;
 use resp::{Args, OwnedArgs};
+use smallvec::SmallVec;
 use structures::{Stream, StreamId};
 
 /// XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value [field value …]
@@ -47,7 +48,7 @@ fn xadd(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
         }
     };
     let trim = options.finish(ctx.env)?;
-    let pairs: Vec<&[u8]> = args.tail(index + 1).iter().collect();
+    let pairs: SmallVec<[&[u8]; 8]> = args.tail(index + 1).iter().collect();
     if pairs.len() < 2 || !pairs.len().is_multiple_of(2) {
         return Err(CommandError::arity("xadd"));
     }
@@ -93,7 +94,7 @@ fn xadd(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     let mut rewritten = None;
     if let Some(trim) = &trim {
         trimmed = trim.run(stream);
-        if trim.approx() {
+        if trim.approx() && ctx.env.recorded {
             rewritten = Some(trim.exact_args(args, stream));
         }
     }
@@ -103,7 +104,7 @@ fn xadd(ctx: &mut Ctx<'_, '_>, args: &Args<'_>) -> CommandResult {
     if trimmed > 0 {
         ctx.keys.notify(EventClass::STREAM, "xtrim", key);
     }
-    if given && rewritten.is_none() {
+    if !ctx.env.recorded || (given && rewritten.is_none()) {
         return Ok(Effect::Verbatim);
     }
     let id = id.to_vec();

@@ -138,15 +138,16 @@ pub(super) fn section(w: &mut Writer<'_, '_, '_>) {
     w.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(facts.rss, facts.used_memory)));
     w.field("mem_fragmentation_bytes", difference(facts.rss, facts.used_memory));
     let log_bytes = w.cx.node.log.stats().memory_bytes;
+    let snapshot = w.cx.node.keyspace.snapshot_held();
     let pending = w.cx.node.stats.lazyfree_pending.load(Relaxed).max(0) as u64;
     w.fields(&[
-        ("mem_not_counted_for_evict", log_bytes - report.backlog.min(log_bytes)),
+        ("mem_not_counted_for_evict", log_bytes - report.backlog.min(log_bytes) + snapshot),
         ("mem_replication_backlog", report.backlog),
         ("mem_total_replication_buffers", log_bytes),
         ("mem_clients_slaves", report.clients_slaves),
         ("mem_clients_normal", report.clients_normal),
         ("mem_cluster_links", 0),
-        ("mem_aof_buffer", 0),
+        ("mem_aof_buffer", w.cx.node.log.file_pending_bytes() as u64),
     ]);
     w.field("mem_allocator", facts.allocator_name);
     w.field("active_defrag_running", 0);

@@ -84,7 +84,7 @@ impl EventLoop {
             // Without these the connection works as well, only worse.
             let _ = tcp.set_nodelay(true);
             if config.tcp_keepalive > 0 {
-                set_keepalive(tcp, config.tcp_keepalive);
+                listen::set_keepalive(tcp, config.tcp_keepalive);
             }
         }
         let is_unix = peer.is_none();
@@ -149,14 +149,4 @@ fn refusal(node: &Node, config: &config::Config, peer: Option<SocketAddr>) -> Op
         );
     }
     None
-}
-
-fn set_keepalive(tcp: &mio::net::TcpStream, secs: u32) {
-    let interval = (secs / 3).max(1);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(u64::from(secs)))
-        .with_interval(Duration::from_secs(u64::from(interval)))
-        .with_retries(3);
-    // Without it a dead peer is found later, nothing else.
-    let _ = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive);
 }

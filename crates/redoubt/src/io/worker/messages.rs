@@ -41,7 +41,12 @@ impl EventLoop {
                         self.send_on(client, Message::Close { client, flush });
                     }
                 }
+                // Looked at at the end of each round.
+                Message::OpenGate => {}
                 Message::Resume => self.resume(),
+                Message::ForwardHeld { leaving } => self.forward_held(leaving),
+                Message::ClientsLeave => self.clients_leave(),
+                Message::CutClients => self.cut_clients(),
                 Message::CheckChannels { client } => {
                     if let Some(&at) = self.by_client.get(&client)
                         && !self.shared.node.may_listen_on(&self.conns[at].session)
@@ -146,7 +151,7 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: u64) {
+    pub(super) fn unblock(&mut self, client: u64, ticket: u64, bytes: &[u8], position: Position) {
         let Some(&at) = self.by_client.get(&client) else { return };
         let conn = &mut self.conns[at];
         if conn.session.waiting.as_ref().is_none_or(|waiting| waiting.ticket != ticket) {
@@ -154,12 +159,24 @@ impl EventLoop {
         }
         conn.session.waiting = None;
         conn.session.info.blocked.store(false, Ordering::Relaxed);
-        if position > 0 {
+        if position > Position::START {
             conn.session.last_write = position;
+            let needs = OnFile { write: position.file_position(), read: 0 };
+            if !self.shared.node.aof.is_open_to(needs) {
+                conn.hold_replies(needs);
+                self.gated.push(at);
+            }
         }
         bump(&self.worker.stats.net_output, bytes.len() as u64);
         if conn.send(bytes) == Flush::Broken {
             return self.close(at);
+        }
+        if conn.leaving && conn.input.is_empty() {
+            conn.closing = true;
+            if conn.pending_output() == 0 {
+                self.close(at);
+            }
+            return;
         }
         self.go_on(at);
     }
@@ -178,6 +195,7 @@ impl EventLoop {
         let Some(conn) = self.conns.get_mut(at) else { return };
         let Some(args) = conn.held.take() else { return };
         let mut reply = Reply::new(conn.session.protocol);
+        self.worker.begin_turn();
         match node.handle_first(&mut self.worker, &mut conn.session, &args.as_args(), &mut reply) {
             Next::Continue | Next::Blocked => {}
             Next::Held => {
@@ -191,6 +209,10 @@ impl EventLoop {
             }
             Next::Close => conn.closing = true,
         }
+        if !reply.is_empty() {
+            self.hold_if_gated(at);
+        }
+        let Some(conn) = self.conns.get_mut(at) else { return };
         if conn.send(reply.bytes()) == Flush::Broken || (conn.closing && conn.pending_output() == 0)
         {
             return self.close(at);

@@ -8,7 +8,7 @@ use super::EventLoop;
 use crate::io::balance::{Balancer, WINDOW_MS, Window};
 use crate::io::conn::{Conn, Script};
 use crate::io::sys;
-use mio::Token;
+use crate::os::mio::Token;
 use node::{Message, Node};
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -204,6 +204,7 @@ fn may_move(conn: &Conn) -> bool {
     let idle = !conn.is_stopped()
         && !conn.in_round
         && conn.pending_output() == 0
+        && conn.gated.is_none()
         && conn.input.is_empty()
         && matches!(conn.script, Script::None);
     plain && idle && conn.feed.is_none()

@@ -217,8 +217,9 @@ impl EventLoop {
     /// rest belongs into the connection's own buffer), and false if the connection has to be closed at
     /// once.
     fn run_requests(&mut self, at: usize, bytes: &[u8], ahead: &mut Ahead) -> (usize, bool) {
-        let EventLoop { shared, worker, conns, reply_buffer, scripts_due, .. } = self;
+        let EventLoop { shared, worker, conns, reply_buffer, scripts_due, gated, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return (bytes.len(), true) };
+        worker.begin_turn();
         conn.input_start = 0;
         conn.argv_bytes = 0;
         conn.in_round = false;
@@ -235,11 +236,17 @@ impl EventLoop {
         }
         if alive && !reply.is_empty() {
             bump(&worker.stats.writes, 1);
-            alive = send(worker, conn, &reply);
+            alive = send(&shared.node, worker, conn, &reply);
+        }
+        if conn.gated.is_some() {
+            gated.push(at);
         }
         conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
         if conn.account(&shared.node) {
             shared.node.evict_clients();
+        }
+        if conn.leaving && used == bytes.len() && !conn.is_stopped() {
+            conn.closing = true;
         }
         if conn.closing && conn.pending_output() == 0 {
             alive = false;
@@ -351,7 +358,7 @@ fn run_batch(
             Next::Close => conn.closing = true,
         }
         if reply.len() >= REPLY_FLUSH_BYTES {
-            let alive = send(worker, conn, reply);
+            let alive = send(node, worker, conn, reply);
             reply.buffer_mut().clear();
             conn.session.info.omem.store(conn.pending_output() as u64, Ordering::Relaxed);
             if conn.account(node) {
@@ -368,8 +375,15 @@ fn run_batch(
     (ahead.prepared.len(), true)
 }
 
-/// Sends replies. False if the connection is broken, or has too much waiting.
-fn send(worker: &Worker, conn: &mut Conn, reply: &Reply) -> bool {
+/// Sends replies, or keeps them until what they depend on is on disk. False if the connection is
+/// broken, or has too much waiting.
+fn send(node: &Node, worker: &mut Worker, conn: &mut Conn, reply: &Reply) -> bool {
+    if worker.depends_on_file() {
+        let needs = worker.take_dependence();
+        if !node.aof.is_open_to(needs) {
+            conn.hold_replies(needs);
+        }
+    }
     bump(&worker.stats.net_output, reply.len() as u64);
     if conn.send(reply.bytes()) == Flush::Broken {
         return false;

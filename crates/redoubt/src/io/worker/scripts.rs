@@ -6,11 +6,13 @@
 
 use super::EventLoop;
 use crate::io::conn::Script;
-use mio::Events;
-use node::{Next, Session, Worker};
+use crate::os::mio::Events;
+use crate::os::time::Duration;
+use node::{Next, Worker};
 use resp::{OwnedArgs, Reply};
-use std::sync::Arc;
-use std::time::Duration;
+
+/// Bytes kept for the replies of scripts.
+const ROOM_MAX: usize = 64 << 10;
 
 impl EventLoop {
     /// Runs the scripts that are due, and what their connections ask next.
@@ -27,9 +29,7 @@ impl EventLoop {
     fn run_script(&mut self, at: usize, args: &OwnedArgs) {
         let node = self.node();
         let Some(conn) = self.conns.get_mut(at) else { return };
-        let mut stand_in = Session::new(Arc::clone(&conn.session.info), &node.access);
-        stand_in.user = Arc::clone(&conn.session.user);
-        stand_in.authenticated = conn.session.authenticated;
+        let stand_in = conn.session.stand_in();
         let mut session = std::mem::replace(&mut conn.session, stand_in);
         conn.script = Script::Runs;
         conn.runs_scripts = true;
@@ -40,8 +40,10 @@ impl EventLoop {
                 Box::new(Worker::new(&node, self.worker.index, seed))
             }
         };
-        let mut worker = std::mem::replace(&mut self.worker, *spare);
-        let mut reply = Reply::new(session.protocol);
+        let mut worker = std::mem::replace(&mut self.worker, spare);
+        let room = std::mem::take(&mut self.script_reply);
+        let mut reply = Reply::with_buffer(room, session.protocol);
+        worker.begin_turn();
         let mut events = None;
         let next =
             node.handle_long(&mut worker, &mut session, &args.as_args(), &mut reply, &mut || {
@@ -53,16 +55,21 @@ impl EventLoop {
         conn.session = session;
         conn.script = Script::None;
         self.after_script(at, next, args, &reply);
+        let mut room = reply.into_bytes();
+        if room.capacity() <= ROOM_MAX {
+            room.clear();
+            self.script_reply = room;
+        }
     }
 
     /// What the spare worker has collected goes to the real one.
-    fn take_over(&mut self, mut spare: Worker) {
+    fn take_over(&mut self, mut spare: Box<Worker>) {
         self.worker.log_grew |= spare.log_grew;
         spare.log_grew = false;
         self.worker.trash.append(&mut spare.trash);
         self.worker.tables.append(&mut spare.tables);
         self.worker.timeouts.append(&mut spare.timeouts);
-        self.spare = Some(Box::new(spare));
+        self.spare = Some(spare);
     }
 
     fn after_script(&mut self, at: usize, next: Next, args: &OwnedArgs, reply: &Reply) {
@@ -72,6 +79,7 @@ impl EventLoop {
             Next::Held => conn.held = Some(args.clone()),
             Next::Close => conn.closing = true,
         }
+        self.hold_if_gated(at);
         if !reply.is_empty() {
             // The connection's next script may follow at once: their replies go out together.
             self.queue(at, reply.bytes());
@@ -99,6 +107,7 @@ impl EventLoop {
         self.take_new_conns();
         self.take_moved();
         self.take_messages();
+        self.turn_gate();
         self.flush_unsent();
     }
 }

@@ -6,7 +6,7 @@ use crate::io::conn::{Conn, Flush};
 use crate::io::stream::Stream;
 use crate::io::tls::{HANDSHAKE_MS, Tls};
 use crate::log::{VERBOSE, WARNING};
-use mio::net::TcpStream;
+use crate::os::mio::net::TcpStream;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 

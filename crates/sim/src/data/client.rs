@@ -1,0 +1,327 @@
+//! A client with private keys: it pipelines requests, holds each reply against its model, and after a
+//! lost connection looks whether what is there can have come of what it was told.
+
+use super::model::{Model, Op};
+use resp::{ReplyParser, Value};
+use std::collections::VecDeque;
+
+/// Most requests without a reply.
+const AHEAD_MAX: usize = 6;
+
+/// A request on its way.
+struct Sent {
+    what: What,
+    /// Replies that are still to come.
+    left: usize,
+}
+
+enum What {
+    Op(Op),
+    /// Everything is read.
+    Questions,
+}
+
+/// A state that was confirmed, and when its last write was.
+#[derive(Clone)]
+struct Confirmed {
+    at_us: u64,
+    model: Model,
+}
+
+/// How much may be missing after what has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// Nothing that was confirmed.
+    None,
+    /// What was confirmed after this moment.
+    After(u64),
+}
+
+/// A client.
+pub struct Client {
+    /// Its number.
+    pub id: usize,
+    /// Its connection.
+    pub conn: Option<usize>,
+    /// Connections that it has left and that the node may still hear.
+    pub left: Vec<usize>,
+    /// It asks no more of its own.
+    pub quiet: bool,
+    parser: ReplyParser,
+    sent: VecDeque<Sent>,
+    /// States that were confirmed, oldest first; never empty.
+    states: VecDeque<Confirmed>,
+    /// Requests whose fate is unknown.
+    unknown: Vec<Op>,
+    /// How much may be missing when it looks next.
+    loss: Loss,
+    /// It has to look before it goes on.
+    must_look: bool,
+    numbers: u64,
+    /// Replies so far.
+    pub replies: u64,
+    /// Confirmed writes so far.
+    pub writes: u64,
+    /// Looks that have found what was expected.
+    pub looks: u64,
+}
+
+impl Client {
+    /// A client that has done nothing yet.
+    pub fn new(id: usize) -> Client {
+        Client {
+            id,
+            conn: None,
+            left: Vec::new(),
+            quiet: false,
+            parser: ReplyParser::new(),
+            sent: VecDeque::new(),
+            states: VecDeque::from([Confirmed { at_us: 0, model: Model::default() }]),
+            unknown: Vec::new(),
+            loss: Loss::None,
+            must_look: false,
+            numbers: 0,
+            replies: 0,
+            writes: 0,
+            looks: 0,
+        }
+    }
+
+    /// A new connection stands.
+    pub fn connected(&mut self, conn: usize) {
+        self.conn = Some(conn);
+        self.parser = ReplyParser::new();
+        self.must_look = true;
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.left.extend(self.conn.take());
+        for sent in self.sent.drain(..) {
+            if let What::Op(op) = sent.what
+                && op.writes()
+            {
+                self.unknown.push(op);
+            }
+        }
+    }
+
+    /// So much may have been lost.
+    pub fn may_lose(&mut self, loss: Loss) {
+        self.loss = match (self.loss, loss) {
+            (Loss::After(a), Loss::After(b)) => Loss::After(a.min(b)),
+            (Loss::None, other) | (other, Loss::None) => other,
+        };
+    }
+
+    /// Nothing is on its way, and the last look was fine.
+    pub fn is_done(&self) -> bool {
+        self.sent.is_empty() && !self.must_look && self.conn.is_some()
+    }
+
+    /// It looks once more.
+    pub fn look_again(&mut self) {
+        self.must_look = true;
+    }
+
+    /// The next requests.
+    pub fn ask(&mut self, prng: &mut stdx::Prng) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.must_look {
+            if self.sent.is_empty() {
+                let commands = Model::questions(self.id);
+                self.send(What::Questions, &commands, &mut out);
+            }
+            return out;
+        }
+        if self.quiet {
+            return out;
+        }
+        for _ in 0..prng.below(AHEAD_MAX as u64) {
+            if self.sent.len() >= AHEAD_MAX {
+                break;
+            }
+            self.numbers += 1;
+            let last = self.states.back().expect("there is always a state");
+            let op = match Op::random(prng, self.numbers) {
+                Op::Append(value) if last.model.is_long() => Op::Set(value),
+                Op::Push(_) if last.model.is_long() => Op::Del(super::model::Key::List),
+                op => op,
+            };
+            let commands = op.commands(self.id);
+            self.send(What::Op(op), &commands, &mut out);
+        }
+        out
+    }
+
+    fn send(&mut self, what: What, commands: &[Vec<Vec<u8>>], out: &mut Vec<u8>) {
+        commands.iter().for_each(|command| resp::encode_command(out, command));
+        self.sent.push_back(Sent { what, left: commands.len() });
+    }
+
+    /// Takes in what has arrived. An error is a broken promise.
+    pub fn hear(&mut self, now_us: u64, bytes: &[u8]) -> Result<(), String> {
+        self.parser.feed(bytes);
+        loop {
+            let reply = match self.parser.next() {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(format!("client {}: no reply: {error}", self.id)),
+            };
+            self.replies += 1;
+            let Some(first) = self.sent.front_mut() else {
+                return Err(format!("client {}: a reply to nothing: {reply:?}", self.id));
+            };
+            first.left -= 1;
+            // What comes before the reply of EXEC says nothing yet.
+            if first.left > 0 {
+                continue;
+            }
+            let Some(Sent { what, .. }) = self.sent.pop_front() else { continue };
+            match what {
+                What::Op(op) => self.confirmed(now_us, op, &reply)?,
+                What::Questions => self.looked(now_us, &reply)?,
+            }
+        }
+    }
+
+    fn confirmed(&mut self, now_us: u64, op: Op, reply: &Value) -> Result<(), String> {
+        if is_refusal(reply) {
+            return Ok(());
+        }
+        let last = self.states.back().expect("there is always a state");
+        let mut model = last.model.clone();
+        let expected = settle(&mut model, &op, reply);
+        if expected != *reply {
+            return Err(format!(
+                "client {}: the reply to {} is {} and should be {}",
+                self.id,
+                short(&op),
+                short(reply),
+                short(&expected)
+            ));
+        }
+        if op.writes() {
+            self.writes += 1;
+            self.states.push_back(Confirmed { at_us: now_us, model });
+        }
+        Ok(())
+    }
+
+    fn looked(&mut self, now_us: u64, reply: &Value) -> Result<(), String> {
+        if is_refusal(reply) {
+            // Later.
+            return Ok(());
+        }
+        let Some(there) = Model::from_answer(reply) else {
+            return Err(format!("client {}: a strange answer: {}", self.id, short(reply)));
+        };
+        if !self.may_be(&there) {
+            let last = self.states.back().expect("there is always a state");
+            let index = self.states.iter().rposition(|state| state.model == there);
+            let old = index.map_or("no state that ever was".into(), |index| {
+                let next = self.states.get(index + 1).map_or(0, |state| state.at_us);
+                let lost = self.states.len() - 1 - index;
+                format!("{lost} confirmed writes are lost, the first of {:.6} s", next as f64 / 1e6)
+            });
+            return Err(format!(
+                "client {}: {old} (allowed {:?}, {} of unknown fate)\n  there: {}\n  known: {}",
+                self.id,
+                self.loss,
+                self.unknown.len(),
+                short(&there),
+                short(&last.model),
+            ));
+        }
+        self.looks += 1;
+        self.states.clear();
+        self.states.push_back(Confirmed { at_us: now_us, model: there });
+        self.unknown.clear();
+        self.loss = Loss::None;
+        self.must_look = false;
+        Ok(())
+    }
+
+    /// Whether these can be the private keys now.
+    fn may_be(&self, there: &Model) -> bool {
+        let last = self.states.back().expect("there is always a state");
+        // Each of those whose fate is unknown may have been run, in order.
+        let mut possible = vec![last.model.clone()];
+        for op in &self.unknown {
+            for index in 0..possible.len() {
+                let mut with = possible[index].clone();
+                with.apply(op);
+                if !possible.contains(&with) {
+                    possible.push(with);
+                }
+            }
+        }
+        if possible.contains(there) {
+            return true;
+        }
+        let Loss::After(at) = self.loss else { return false };
+        // A state that was followed by a confirmed write before that moment is too old.
+        let next = self.states.iter().skip(1);
+        self.states.iter().zip(next).any(|(old, next)| next.at_us >= at && old.model == *there)
+    }
+
+    /// Old states can't come back any more.
+    pub fn forget_before(&mut self, at_us: u64) {
+        while self.states.len() > 1 && self.states[1].at_us < at_us {
+            self.states.pop_front();
+        }
+    }
+}
+
+/// Runs a request on the model; returns what the reply should be. Scripts within a transaction are judged
+/// when they run, as in Redis: they may be refused there alone.
+fn settle(model: &mut Model, op: &Op, reply: &Value) -> Value {
+    match (op, reply) {
+        (Op::Multi(ops), Value::Array(replies)) if ops.len() == replies.len() => {
+            let one = |(op, reply): (&Op, &Value)| match op {
+                Op::Eval(_) if is_refusal(reply) => reply.clone(),
+                op => model.apply(op),
+            };
+            Value::Array(ops.iter().zip(replies).map(one).collect())
+        }
+        _ => model.apply(op),
+    }
+}
+
+/// A reply that says that nothing was done, for a reason that may come about.
+fn is_refusal(reply: &Value) -> bool {
+    ["LOADING", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "EXECABORT"]
+        .iter()
+        .any(|code| reply.is_error(code))
+}
+
+fn short(value: &impl std::fmt::Debug) -> String {
+    let text = shown(&format!("{value:?}"));
+    text.chars().take(700).collect()
+}
+
+/// Lists of byte values as text.
+fn shown(debug: &str) -> String {
+    let mut out = String::new();
+    let mut rest = debug;
+    while let Some(at) = rest.find('[') {
+        let (before, list) = rest.split_at(at);
+        out.push_str(before);
+        let end = list.find(']').unwrap_or(list.len() - 1);
+        let numbers: Option<Vec<u8>> =
+            list[1..end].split(", ").map(|number| number.parse().ok()).collect();
+        match numbers {
+            Some(bytes) => {
+                let text: String = bytes.iter().take(40).map(|&byte| byte as char).collect();
+                out.push_str(&format!("{text:?}"));
+                rest = &list[end + 1..];
+            }
+            None => {
+                out.push('[');
+                rest = &list[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
