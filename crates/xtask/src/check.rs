@@ -13,8 +13,9 @@ use crate::{diff, docker, e2e, paths, tidy};
 /// Seeds of the differential test within `cargo xtask test`, and the commands of each.
 const DIFF_SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
 const DIFF_COMMANDS: u64 = 100_000;
-/// How long the simulator runs.
-const SIM_SECONDS: &str = "60";
+/// How long the simulator runs, over the sentinels' world and over the cluster's.
+const SIM_SECONDS: &str = "45";
+const CLUSTER_SIM_SECONDS: &str = "15";
 
 /// What has run so far.
 #[derive(Default)]
@@ -107,6 +108,10 @@ fn run_check(tally: &mut Tally) {
         let words =
             ["run", "--release", "--locked", "--package", "sim", "--", "--seconds", SIM_SECONDS];
         run::must(cargo().args(words))
+    });
+    tally.part("simulator, cluster", || {
+        let words = ["run", "--release", "--locked", "--package", "sim", "--", "--cluster"];
+        run::must(cargo().args(words).args(["--seconds", CLUSTER_SIM_SECONDS]))
     });
 }
 
