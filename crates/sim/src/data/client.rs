@@ -250,13 +250,18 @@ impl Client {
                 let lost = self.states.len() - 1 - index;
                 format!("{lost} confirmed writes are lost, the first of {:.6} s", next as f64 / 1e6)
             });
+            let alike = |state: &&Confirmed| state.model.likeness(&there);
+            let nearest = self.states.iter().max_by_key(alike).unwrap_or(last);
             return Err(format!(
-                "client {}: {old} (allowed {:?}, {} of unknown fate)\n  there: {}\n  known: {}",
+                "client {}: {old} (allowed {:?}, {} of unknown fate)\n  there:   {}\n  known:   {}\n  \
+                 nearest: {} of {:.6} s",
                 self.id,
                 self.loss,
                 self.unknown.len(),
                 short(&there),
                 short(&last.model),
+                short(&nearest.model),
+                nearest.at_us as f64 / 1e6,
             ));
         }
         self.looks += 1;
