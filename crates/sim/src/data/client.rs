@@ -265,8 +265,12 @@ impl Client {
             ));
         }
         self.looks += 1;
-        self.states.clear();
-        self.states.push_back(Confirmed { at_us: now_us, model: there });
+        // Older ones may come back yet; those that this one has undone will not.
+        if let Some(index) = self.states.iter().rposition(|state| state.model == there) {
+            self.states.truncate(index + 1);
+        }
+        let at_us = self.states.back().map_or(now_us, |last| now_us.max(last.at_us + 1));
+        self.states.push_back(Confirmed { at_us, model: there });
         self.unknown.clear();
         self.loss = Loss::None;
         self.safe_us = None;
