@@ -245,6 +245,6 @@ def test_io_threads_set_the_threads(world):
     node.wait_log("io-threads 3 is taken for threads 3")
     lines = [line for line in node.log().splitlines() if "have no effect" in line]
     assert len(lines) == 1 and "syslog-ident" in lines[0]
-    threads = [p.read_text().strip() for p in Path(f"/proc/{node.pid}/task").glob("*/comm")]
-    # The last worker is the process's main thread.
-    assert threads.count("worker") == 2
+    threads = lambda: [p.read_text().strip() for p in Path(f"/proc/{node.pid}/task").glob("*/comm")]
+    # The last worker is the process's main thread. A thread gives itself its name once it runs.
+    wait_until(lambda: threads().count("worker") == 2, "two threads named worker")

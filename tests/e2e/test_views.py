@@ -277,6 +277,9 @@ def test_a_sentinel_remembers_after_a_restart(world):
 def test_real_redis_nodes_get_their_addresses_from_the_sentinels_file(world):
     """`sentinel known-view`: for nodes that can't state them."""
     master = world.server("redis")
+    # A replica tells it views that it does not know, and follows all the same.
+    stranger = world.server(PRODUCT, "announce-view outside address 127.0.0.1:36380", f"replicaof 127.0.0.1 {master.port}")
+    stranger.wait_link_up()
     sentinel = world.sentinel(PRODUCT, start=False)
     sentinel.write_config([
         f"sentinel monitor mymaster 127.0.0.1 {master.port} 1",

@@ -71,13 +71,23 @@ impl Cluster {
         let my_side = if self.me().is_master() { self.me } else { self.me().master.unwrap_or(0) };
         let (mut lost, mut moved_from_us) = (Vec::new(), 0usize);
         let mut any = false;
+        // Slots lie in runs: one look at an owner is enough for a run.
+        let mut judged: Option<(Option<Ix>, bool)> = None;
         for slot in slots.iter() {
             let owner = self.owner_of(slot);
             // Whoever imports a slot waits for the end of that.
             if owner == Some(sender) || self.importing.contains_key(&slot) {
                 continue;
             }
-            if owner.is_some_and(|owner| self.node(owner).config_epoch >= config_epoch) {
+            let (_, strong) = match judged {
+                Some((judged, strong)) if judged == owner => (judged, strong),
+                _ => {
+                    let strong =
+                        owner.is_some_and(|owner| self.node(owner).config_epoch >= config_epoch);
+                    *judged.insert((owner, strong))
+                }
+            };
+            if strong {
                 continue;
             }
             if owner == Some(self.me) {

@@ -119,19 +119,28 @@ impl Cluster {
         self.retry_save = Some(self.now.mono + RETRY_MS);
     }
 
+    /// Runs of slots with one owner, in ascending order.
+    pub(crate) fn owned_ranges(&self) -> Vec<(Ix, (u16, u16))> {
+        let mut runs: Vec<(Ix, (u16, u16))> = Vec::new();
+        let mut before = 0;
+        for (slot, ix) in self.owner.iter().enumerate() {
+            let slot = slot as u16;
+            if *ix != 0 {
+                match runs.last_mut() {
+                    Some((_, (_, end))) if before == *ix => *end = slot,
+                    _ => runs.push((*ix, (slot, slot))),
+                }
+            }
+            before = *ix;
+        }
+        runs
+    }
+
     /// The file as it should be.
     pub(crate) fn conf(&self) -> NodesConf {
         let mut ranges: BTreeMap<Ix, Vec<(u16, u16)>> = BTreeMap::new();
-        for (slot, ix) in self.owner.iter().enumerate() {
-            let slot = slot as u16;
-            if *ix == 0 {
-                continue;
-            }
-            let ranges = ranges.entry(*ix).or_default();
-            match ranges.last_mut() {
-                Some((_, end)) if *end + 1 == slot => *end = slot,
-                _ => ranges.push((slot, slot)),
-            }
+        for (ix, range) in self.owned_ranges() {
+            ranges.entry(ix).or_default().push(range);
         }
         let nodes = self
             .nodes

@@ -3,6 +3,7 @@
 use crate::api::LogLevel;
 use crate::flags::Flags;
 use crate::machine::Cluster;
+use crate::slots::SLOTS;
 
 /// A master that starts gives others this time to tell it that it was replaced.
 const START_MS: u64 = 2000;
@@ -22,11 +23,10 @@ impl Cluster {
         if self.me().is_master() && self.down && now.since(self.started) < START_MS {
             return;
         }
-        let uncovered = self.options.require_full_coverage
-            && self
-                .owner
-                .iter()
-                .any(|ix| *ix == 0 || self.nodes.get(ix).is_none_or(|node| node.failed()));
+        let assigned: usize = self.nodes.values().map(|node| usize::from(node.slots)).sum();
+        let lost = self.nodes.values().any(|node| node.slots > 0 && node.failed());
+        let uncovered =
+            self.options.require_full_coverage && (assigned < usize::from(SLOTS) || lost);
         let minority = reachable < size / 2 + 1;
         if minority {
             self.minority_at = Some(now);

@@ -89,6 +89,7 @@ fn names_defaults_and_mutability() {
         "max-new-tls-connections-per-cycle",
         "set-max-listpack-entries",
         "set-max-listpack-value",
+        "shutdown-handover",
         "snapshot-memory-max",
         "threads",
     ];

@@ -14,12 +14,12 @@
 //! - Small entries are encoded.
 //! - Big sets, hashes and sorted sets get a *watch* (`structures::Entry::begin_parts`), which copies
 //!   out what changes, and which the pass works off in parts when their turn comes. They bear no mark.
-//! - Long strings share their pages with the copy that is handed over.
+//! - Long strings and big lists share their pages and nodes with the copy that is handed over.
 //! - What goes for good (DEL, expiry, eviction, overwriting) is handed over by pointer, watch and all;
 //!   the command sees a stub in its place.
 //! - FLUSHALL, FLUSHDB and SWAPDB hand whole tables over.
 //!
-//! Not bounded yet: a big list or stream is encoded whole; RENAME and MOVE of a big set, hash or sorted
+//! Not bounded yet: a big stream is encoded whole; RENAME and MOVE of a big set, hash or sorted
 //! set that the snapshot is not through with encode what is left of it.
 //!
 //! Invariant: outside a pass no entry bears the mark, and no watch is open; within one only entries not
@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use structures::hash::hash_bytes;
-use structures::{Entry, Part, PartsHead, StrRef, ValueRef};
+use structures::{Entry, Part, PartsHead};
 
 /// Writes one entry of a database in the form that the snapshot's sink wants.
 pub type EncodeEntry = fn(&mut Vec<u8>, &Entry);
@@ -295,7 +295,7 @@ impl StripePass {
         if self.unwanted || self.watch(entry) {
             return;
         }
-        if let ValueRef::Str(StrRef::Paged(_)) = entry.value() {
+        if entry.copies_share() {
             let (copy, held) = (entry.clone(), self.counted(0));
             self.aside.push(Handed::Value { db: db_at_start, entry: copy, held });
         } else {
@@ -342,7 +342,7 @@ impl StripePass {
         if fate == Fate::Dropped && entry.is_bulky() {
             let handed = self.by_pointer(db_at_start, entry);
             self.aside.push(handed);
-        } else if let ValueRef::Str(StrRef::Paged(_)) = entry.value() {
+        } else if entry.copies_share() {
             let (copy, held) = (entry.clone(), self.counted(0));
             self.aside.push(Handed::Value { db: db_at_start, entry: copy, held });
         } else {
@@ -395,7 +395,7 @@ impl StripePass {
             return;
         }
         self.keys += 1;
-        if let ValueRef::Str(StrRef::Paged(_)) = entry.value() {
+        if entry.copies_share() {
             let (entry, held) = (entry.clone(), self.counted(0));
             out.values.push(Handed::Value { db: db_at_start, entry, held });
         } else {

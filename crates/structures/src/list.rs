@@ -5,6 +5,8 @@
 //! additions would bring it over the node limit; a quicklist shrinks back to a listpack when removals
 //! leave a single packed node of at most half the limit.
 //!
+//! Copies share their nodes, so a copy of a big list costs a pointer for each node.
+//!
 //! Nodes are not compressed in memory; `list-compress-depth` is accepted and has no effect.
 //!
 //! Source: redis 7.2 `t_list.c:listTypeTryConversionRaw`, `quicklist.c`.

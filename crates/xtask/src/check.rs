@@ -13,9 +13,10 @@ use crate::{diff, docker, e2e, paths, tidy};
 /// Seeds of the differential test within `cargo xtask test`, and the commands of each.
 const DIFF_SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
 const DIFF_COMMANDS: u64 = 100_000;
-/// How long the simulator runs: its sentinels, and its data nodes.
-const SIM_SECONDS: &str = "40";
-const SIM_DATA_SECONDS: &str = "20";
+/// How long the simulator runs: over the sentinels' world, the cluster's, and that of data nodes.
+const SIM_SECONDS: &str = "30";
+const CLUSTER_SIM_SECONDS: &str = "15";
+const DATA_SIM_SECONDS: &str = "15";
 
 /// What has run so far.
 #[derive(Default)]
@@ -111,7 +112,11 @@ fn run_check(tally: &mut Tally) {
     // Its nodes end by unwinding, which a release build does not.
     tally.part("simulator of data nodes", || {
         let sim = ["run", "--locked", "--package", "sim", "--", "--data"];
-        run::must(cargo().args(sim).args(["--seconds", SIM_DATA_SECONDS]))
+        run::must(cargo().args(sim).args(["--seconds", DATA_SIM_SECONDS]))
+    });
+    tally.part("simulator, cluster", || {
+        let sim = ["run", "--release", "--locked", "--package", "sim", "--no-default-features"];
+        run::must(cargo().args(sim).args(["--", "--cluster", "--seconds", CLUSTER_SIM_SECONDS]))
     });
 }
 

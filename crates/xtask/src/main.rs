@@ -12,6 +12,7 @@ mod fuzz;
 mod paths;
 mod run;
 mod server;
+mod sim;
 mod tidy;
 mod wire;
 
@@ -34,6 +35,8 @@ enum Task {
     Test,
     /// What no compiler checks about the files themselves.
     Tidy,
+    /// Seeds of the simulator: `sim [--cluster] [--seeds N] [--seconds N] [--seed S [--log]]`.
+    Sim(sim::Options),
     /// Runs the fuzz targets.
     Fuzz(fuzz::Options),
     /// Measures beside redis-server: throughput, memory, growth, sync, failover.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Check => check::check(),
         Task::Test => check::test(),
         Task::Tidy => tidy::run(),
+        Task::Sim(options) => sim::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Diff(options) => diff::run(&options).map(drop),

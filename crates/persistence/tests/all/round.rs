@@ -4,7 +4,8 @@
 use std::io::{self, Write};
 
 use persistence::rdb::{
-    Access, EncodeOptions, RdbErrorKind, RdbStream, ReadOptions, encode_key_record,
+    Access, EncodeOptions, RdbErrorKind, RdbStream, ReadOptions, encode_head, encode_key_record,
+    encode_part,
 };
 use stdx::Prng;
 use structures::{Limits, PagedStr, StrRef, Value, ValueRef};
@@ -271,4 +272,81 @@ fn databases_are_named_once_and_the_checksum_can_be_left_out() {
     assert_eq!(bytes, expected);
     assert_eq!(summary.checksum, 0);
     assert_eq!(read(&bytes).unwrap().checksum, None);
+}
+
+/// What a snapshot writes of a value in parts is what would be written of it whole, although the value
+/// changes between two parts.
+#[test]
+fn values_in_parts() {
+    let mut prng = Prng::new(11);
+    let mut seen = [0; 4];
+    for round in 0..300 {
+        let model = random(&mut prng, 900);
+        let mut value = model.build(&tiny());
+        if let Value::Hash(hash) = &mut value
+            && prng.chance(50)
+        {
+            let fields: Vec<Vec<u8>> = hash.iter().map(|(field, _)| field.to_vec()).collect();
+            for (n, field) in fields.iter().enumerate().filter(|(n, _)| n % 3 != 0) {
+                hash.set_time(field, Some(1_000_000 + n as i64));
+            }
+        }
+        let timed = matches!(&value, Value::Hash(hash) if hash.has_times());
+        let mut entry = structures::Entry::new(b"key", value, None);
+        if !entry.goes_in_parts() {
+            continue;
+        }
+        let compress = prng.chance(50);
+        let version = if timed { 12 } else { 10 };
+        let options = EncodeOptions { version, compress };
+        let expire_at = prng.chance(50).then_some(77_000);
+        let (mut whole, mut bytes) = (Vec::new(), Vec::new());
+        encode_key_record(&mut whole, b"key", entry.value(), expire_at, Access::None, &options);
+        let base =
+            encode_head(&mut bytes, b"key", entry.value(), expire_at, Access::None, &options);
+        let head = structures::PartsHead {
+            id: 1,
+            bytes: Vec::new(),
+            base,
+            held: std::sync::Arc::default(),
+        };
+        entry.begin_parts(head);
+        while !entry.parts_step(500, &mut |part| {
+            let before = bytes.len();
+            encode_part(&mut bytes, part, base, compress);
+            bytes.len() - before
+        }) {
+            let name = format!("new{}", prng.below(50));
+            if let Some(set) = entry.set_mut() {
+                set.add(name.as_bytes(), &tiny());
+                set.pop_random(&mut prng);
+                seen[0] += 1;
+            } else if let Some(hash) = entry.hash_mut() {
+                hash.set(name.as_bytes(), b"new", &tiny());
+                if let Some((field, _)) = hash.random(&mut prng) {
+                    let field = field.to_vec();
+                    hash.set_time(&field, Some(5));
+                }
+                seen[1 + usize::from(timed)] += 1;
+            } else if let Some(zset) = entry.zset_mut() {
+                zset.insert(name.as_bytes(), prng.unit_f64(), &tiny());
+                zset.pop_max();
+                seen[3] += 1;
+            }
+        }
+        let loaded = |record: &[u8]| {
+            let mut file = RdbStream::new(Vec::new(), options, true);
+            file.select_db(0).unwrap();
+            file.records(record).unwrap();
+            let content = read(&file.finish().unwrap().0).unwrap();
+            assert_eq!(content.keys.len(), 1);
+            content.keys
+        };
+        assert!(loaded(&bytes) == loaded(&whole), "round {round}");
+        // Whatever the order: the same bytes, times included.
+        bytes.sort_unstable();
+        whole.sort_unstable();
+        assert!(bytes == whole, "round {round}");
+    }
+    assert!(seen.iter().all(|&count| count > 100), "{seen:?}");
 }

@@ -38,6 +38,16 @@ impl Entry {
         }
     }
 
+    /// True if a copy of the value shares the memory of the original: long strings and big lists. A list
+    /// costs a pointer for every node of about 8 KiB.
+    pub fn copies_share(&self) -> bool {
+        match self.value() {
+            ValueRef::Str(StrRef::Paged(_)) => true,
+            ValueRef::List(list) => list.encoding() == "quicklist",
+            _ => false,
+        }
+    }
+
     /// True if freeing or copying the value is work beyond a few microseconds, by its form.
     pub fn is_bulky(&self) -> bool {
         match self.value() {

@@ -1,6 +1,7 @@
 //! One node of a quicklist, and the limits that decide what goes into one.
 
 use super::*;
+use std::sync::Arc;
 
 /// Byte limits for `list-max-listpack-size` -1 to -5.
 /// Source: redis `quicklist.c:optimization_level`.
@@ -55,11 +56,15 @@ impl NodeLimit {
     }
 }
 
+/// Copies of a list share the bodies of its nodes; who changes one copies it first.
 #[derive(Clone)]
 enum Body {
-    Packed(Listpack),
-    Plain(Box<[u8]>),
+    Packed(Arc<Listpack>),
+    Plain(Arc<[u8]>),
 }
+
+/// What an `Arc` has beside its value.
+const COUNTS: usize = 2 * size_of::<usize>();
 
 /// A node. Its length stands beside the body, so that walking over nodes does not touch them.
 #[derive(Clone)]
@@ -70,7 +75,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn packed(pack: Listpack) -> Node {
-        Node { len: pack.len(), body: Body::Packed(pack) }
+        Node { len: pack.len(), body: Body::Packed(Arc::new(pack)) }
     }
 
     pub(super) fn plain(text: &[u8]) -> Node {
@@ -84,7 +89,7 @@ impl Node {
         }
         let mut pack = Listpack::new();
         pack.push_back(text);
-        Node { len: 1, body: Body::Packed(pack) }
+        Node { len: 1, body: Body::Packed(Arc::new(pack)) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -104,8 +109,8 @@ impl Node {
 
     pub(super) fn mem_usage(&self) -> usize {
         match &self.body {
-            Body::Packed(pack) => pack.mem_usage(),
-            Body::Plain(text) => text.len(),
+            Body::Packed(pack) => COUNTS + size_of::<Listpack>() + pack.mem_usage(),
+            Body::Plain(text) => COUNTS + text.len(),
         }
     }
 
@@ -115,7 +120,7 @@ impl Node {
         match &mut self.body {
             Body::Packed(pack) if pack.byte_len() <= limit.bytes && self.len <= limit.count => {
                 self.len = 0;
-                Some(std::mem::take(pack))
+                Some(std::mem::take(Arc::make_mut(pack)))
             }
             _ => None,
         }
@@ -146,7 +151,7 @@ impl Node {
 
     pub(super) fn append(&mut self, right: Node) {
         match (&mut self.body, &right.body) {
-            (Body::Packed(a), Body::Packed(b)) => a.append(b),
+            (Body::Packed(a), Body::Packed(b)) => Arc::make_mut(a).append(b),
             _ => unreachable!("only packed nodes are merged"),
         }
         self.len += right.len;
@@ -169,7 +174,7 @@ impl Node {
     /// The listpack of a node that was found to have room, or is otherwise known to be packed.
     fn pack(&mut self) -> &mut Listpack {
         match &mut self.body {
-            Body::Packed(pack) => pack,
+            Body::Packed(pack) => Arc::make_mut(pack),
             Body::Plain(_) => unreachable!("a plain node has no room and no parts"),
         }
     }
@@ -207,7 +212,11 @@ impl Node {
     /// Removes up to `most` elements equal to `text`; the node may be empty afterwards.
     pub(super) fn remove(&mut self, text: &[u8], most: usize, from_tail: bool) -> usize {
         let removed = match &mut self.body {
-            Body::Packed(pack) => remove_from_pack(pack, text, most, from_tail),
+            // A look first: what does not change is not copied.
+            Body::Packed(pack) if pack.find(text, 0).is_none() => 0,
+            Body::Packed(pack) => {
+                remove_from_pack(Arc::make_mut(pack), text, most, from_tail)
+            }
             Body::Plain(own) => usize::from(**own == *text && most > 0),
         };
         self.len -= removed;

@@ -12,6 +12,7 @@ use crate::io::conn::{Conn, Flush, Script};
 use crate::os::net::TcpStream;
 use crate::os::time::Duration;
 use node::{ClientKind, Message, Node};
+use replication::Position;
 use resp::{OwnedArgs, Protocol, ReplyParser};
 use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
@@ -158,7 +159,7 @@ fn carry(node: &Node, worker: usize, host: &str, port: u16, jobs: &[Job]) {
                 client: job.client,
                 ticket: job.ticket,
                 bytes,
-                position: replication::Position::START,
+                position: Position::START,
             }),
             Err(error) => {
                 mailbox.send(Message::Close { client: job.client, flush: false });
