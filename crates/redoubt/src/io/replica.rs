@@ -1,11 +1,11 @@
 //! What a replica's connection is being sent: a snapshot, then the log as it grows.
 
 use super::conn::{Conn, Flush};
+use crate::os::time::{Duration, Instant};
 use node::{Node, Transfer};
 use replication::{Chunk, ConnId, Cursor, JobId, MasterInput};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use stdx::MonoMs;
 
 /// A snapshot's bytes between the thread that makes them and the worker that sends them.

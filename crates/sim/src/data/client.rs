@@ -250,18 +250,27 @@ impl Client {
                 let lost = self.states.len() - 1 - index;
                 format!("{lost} confirmed writes are lost, the first of {:.6} s", next as f64 / 1e6)
             });
+            let alike = |state: &&Confirmed| state.model.likeness(&there);
+            let nearest = self.states.iter().max_by_key(alike).unwrap_or(last);
             return Err(format!(
-                "client {}: {old} (allowed {:?}, {} of unknown fate)\n  there: {}\n  known: {}",
+                "client {}: {old} (allowed {:?}, {} of unknown fate)\n  there:   {}\n  known:   {}\n  \
+                 nearest: {} of {:.6} s",
                 self.id,
                 self.loss,
                 self.unknown.len(),
                 short(&there),
                 short(&last.model),
+                short(&nearest.model),
+                nearest.at_us as f64 / 1e6,
             ));
         }
         self.looks += 1;
-        self.states.clear();
-        self.states.push_back(Confirmed { at_us: now_us, model: there });
+        // Older ones may come back yet; those that this one has undone will not.
+        if let Some(index) = self.states.iter().rposition(|state| state.model == there) {
+            self.states.truncate(index + 1);
+        }
+        let at_us = self.states.back().map_or(now_us, |last| now_us.max(last.at_us + 1));
+        self.states.push_back(Confirmed { at_us, model: there });
         self.unknown.clear();
         self.loss = Loss::None;
         self.safe_us = None;

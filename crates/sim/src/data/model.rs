@@ -252,6 +252,21 @@ impl Model {
         }
     }
 
+    /// How many of the keys are equal.
+    pub fn likeness(&self, other: &Model) -> usize {
+        [
+            self.text == other.text,
+            self.number == other.number,
+            self.list == other.list,
+            self.hash == other.hash,
+            self.zset == other.zset,
+            self.stream == other.stream,
+        ]
+        .iter()
+        .filter(|&&equal| equal)
+        .count()
+    }
+
     /// The text has grown enough.
     pub fn is_long(&self) -> bool {
         self.text.as_ref().is_some_and(|text| text.len() > 3000) || self.list.len() > 40

@@ -24,6 +24,13 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// As std's.
+    pub fn saturating_duration_since(&self, earlier: Instant) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// Longest time of the work between two looks at the clock, microseconds.
 const WORK_US: u64 = 60;
 
