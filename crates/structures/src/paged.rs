@@ -110,7 +110,7 @@ impl PagedStr {
         self.groups.truncate(PagedStr::groups_for(len));
         self.len = len;
         let pages = len.div_ceil(PAGE_SIZE);
-        if pages % GROUP != 0 && self.groups.last().is_some_and(Option::is_some) {
+        if !pages.is_multiple_of(GROUP) && self.groups.last().is_some_and(Option::is_some) {
             self.group_mut(pages).0[pages % GROUP..].fill(None);
         }
         let inside = len % PAGE_SIZE;
