@@ -81,6 +81,8 @@ class Changes:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
+        gone = [f"{name}:expired" for name in ("hash", "set", "zset")]
+        wait_until(lambda: self.client.exists(*gone) == 0, "what expires has expired")
 
 
 def saving(node):
