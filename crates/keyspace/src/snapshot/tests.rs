@@ -225,7 +225,7 @@ fn change(space: &Keyspace, prng: &mut Prng, now: i64) {
     let (mut keys, key) = (keys(space, db, now), name(prng));
     match prng.below(60) {
         0 => drop(keys.remove(&key)),
-        1 => drop(keys.set_string(&key, b"short", SetTtl::Keep)),
+        1 => keys.set_string(&key, b"short", SetTtl::Keep),
         2 => {
             // RENAME, and MOVE.
             if let Some(entry) = keys.take(&key) {
