@@ -214,9 +214,7 @@ impl Node {
         let removed = match &mut self.body {
             // A look first: what does not change is not copied.
             Body::Packed(pack) if pack.find(text, 0).is_none() => 0,
-            Body::Packed(pack) => {
-                remove_from_pack(Arc::make_mut(pack), text, most, from_tail)
-            }
+            Body::Packed(pack) => remove_from_pack(Arc::make_mut(pack), text, most, from_tail),
             Body::Plain(own) => usize::from(**own == *text && most > 0),
         };
         self.len -= removed;
