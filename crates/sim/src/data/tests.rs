@@ -45,7 +45,7 @@ fn power_cuts(world: &mut World, times: usize) {
 
 #[test]
 fn some_seeds() {
-    for seed in 1..=6 {
+    for seed in 1..=3 {
         let outcome = chaos::run(seed);
         assert_eq!(outcome.violations, Vec::<String>::new(), "seed {seed}");
         assert!(outcome.writes > 100, "seed {seed}: {outcome:?}");

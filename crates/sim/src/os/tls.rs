@@ -11,7 +11,7 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 
 /// As the server's.
 #[derive(Default)]
-pub struct Tls;
+pub struct Tls(());
 
 /// As the server's.
 pub fn is_setting(_: &str) -> bool {
