@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut cutter = Cutter::default();
     cutter.feed(bytes);
-    while let Ok(Some(piece)) = cutter.next() {
+    while let Ok(Some(piece)) = cutter.cut() {
         if let Ok(message) = decode(piece) {
             let again = encode(&message.header, &message.body);
             assert_eq!(decode(&again).as_ref(), Ok(&message));

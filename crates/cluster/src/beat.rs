@@ -72,7 +72,8 @@ impl Cluster {
             if let (Some(link), Some(ping)) = (node.link, node.ping_sent)
                 && now.since(link.since) > timeout
                 && now.since(ping) > timeout / 2
-                && now.since(heard) > timeout / 2
+                // Who is heard on a connection of its own may still be deaf on this one.
+                && (now.since(heard) > timeout / 2 || now.since(ping) > timeout)
             {
                 self.close_link(ix);
             }

@@ -152,7 +152,7 @@ impl Cluster {
         }
         // A message may end its own connection.
         while let Some(state) = self.conns.get_mut(&conn) {
-            let message = match state.cutter.next() {
+            let message = match state.cutter.cut() {
                 Ok(None) => return,
                 Ok(Some(bytes)) => decode(bytes),
                 Err(error) => Err(error),

@@ -101,12 +101,12 @@ impl Cluster {
             match self.held.pop_front() {
                 Some((_, Promise::Bytes { conn, bytes })) => self.send_bytes(conn, bytes),
                 Some((_, Promise::PongToAll)) => self.pong_to_all(),
-                Some((_, Promise::Lead)) => {
-                    if self.me().is_master() {
-                        self.out.push_back(Output::Lead);
-                        self.view_version += 1;
-                    }
+                Some((_, Promise::Lead)) if self.me().is_master() => {
+                    self.out.push_back(Output::Lead);
+                    self.view_version += 1;
                 }
+                // It is a replica again before it could lead.
+                Some((_, Promise::Lead)) => {}
                 None => {}
             }
         }

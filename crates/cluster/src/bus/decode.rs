@@ -30,7 +30,7 @@ impl Cutter {
     }
 
     /// The next whole message, if there is one. After an error the connection must be closed.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, BusError> {
+    pub fn cut(&mut self) -> Result<Option<&[u8]>, BusError> {
         let rest = self.buffer.get(self.taken..).unwrap_or(&[]);
         let Some(head) = rest.get(..8) else {
             return Ok(None);

@@ -16,7 +16,7 @@ fn captured() -> Vec<Vec<u8>> {
     let mut cutter = Cutter::default();
     cutter.feed(CAPTURE);
     let mut messages = Vec::new();
-    while let Some(bytes) = cutter.next().expect("the capture is whole") {
+    while let Some(bytes) = cutter.cut().expect("the capture is whole") {
         messages.push(bytes.to_vec());
     }
     messages
@@ -186,7 +186,7 @@ fn mutated_messages_never_panic_and_stay_themselves() {
         let mut cutter = Cutter::default();
         cutter.feed(&bytes);
         cutter.feed(&bytes);
-        while let Ok(Some(piece)) = cutter.next() {
+        while let Ok(Some(piece)) = cutter.cut() {
             assert!(piece.len() >= HEADER_BYTES);
         }
     }
@@ -203,16 +203,16 @@ fn the_cutter_takes_bytes_as_they_come() {
         let (head, tail) = rest.split_at((prng.between(1, 5000) as usize).min(rest.len()));
         cutter.feed(head);
         rest = tail;
-        while let Some(bytes) = cutter.next().expect("good bytes") {
+        while let Some(bytes) = cutter.cut().expect("good bytes") {
             got.push(bytes.to_vec());
         }
     }
     assert_eq!(got, messages);
     let mut cutter = Cutter::default();
     cutter.feed(b"RCmb\xff\xff\xff\xff");
-    assert_eq!(cutter.next(), Err(BusError::Length(u32::MAX)));
+    assert_eq!(cutter.cut(), Err(BusError::Length(u32::MAX)));
     let mut cutter = Cutter::default();
     cutter.feed(b"RCmb\0\xff\xff\xff\0\x01\0\0\0\0");
-    assert_eq!(cutter.next(), Err(BusError::Length(0x00ff_ffff)), "no PING is that long");
+    assert_eq!(cutter.cut(), Err(BusError::Length(0x00ff_ffff)), "no PING is that long");
     assert_eq!(GOSSIP_BYTES, 104);
 }

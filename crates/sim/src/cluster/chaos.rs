@@ -344,7 +344,11 @@ pub fn disagreement(world: &ClusterWorld) -> Option<String> {
             return Some(format!("node {host} is dead"));
         };
         if !machine.is_ok() {
-            return Some(format!("node {host} takes the cluster for down"));
+            return Some(format!(
+                "node {host} takes the cluster for down:\n{}{}",
+                machine.nodes_text(false),
+                machine.info_text(0)
+            ));
         }
         if machine.known_nodes() != world.seats.len() {
             return Some(format!("node {host} knows {} nodes", machine.known_nodes()));

@@ -410,7 +410,7 @@ impl ClusterWorld {
         let cutter = &mut conn.ways[other(from) as usize].cutter;
         cutter.feed(bytes);
         let mut messages = Vec::new();
-        while let Ok(Some(message)) = cutter.next() {
+        while let Ok(Some(message)) = cutter.cut() {
             messages.push(decode(message));
         }
         let Some(to) = self.id(to) else {
@@ -566,8 +566,7 @@ impl ClusterWorld {
         let timeout = self.settings.node_timeout;
         self.seats[host].kernel = true;
         self.seats[host].paused = false;
-        let mut prng = self.prng.clone();
-        self.prng.next_u64();
+        let mut prng = Prng::new(self.prng.next_u64());
         let id = self.seats[host].start(self.now, &mut prng, &|options| {
             options.node_timeout = timeout;
             options.validity_factor = 0;
