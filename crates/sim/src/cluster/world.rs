@@ -503,7 +503,6 @@ impl ClusterWorld {
     }
 
     fn disk_done(&mut self, host: usize, life: u32) {
-        let takes = self.prng.between(self.settings.disk_us.0, self.settings.disk_us.1);
         let seat = &mut self.seats[host];
         if seat.life != life || seat.machine.is_none() {
             return;
@@ -523,7 +522,6 @@ impl ClusterWorld {
         };
         seat.writing.clear();
         seat.disk = Some(text);
-        let _ = takes;
         self.input(host, Input::Persisted { token });
     }
 
@@ -533,10 +531,10 @@ impl ClusterWorld {
                 continue;
             }
             match self.seats[host].follow {
-                None if self.machine(host).is_some_and(|m| m.is_ok() && !m.is_replica()) => {
-                    if self.seats[host].held_until <= self.now {
-                        self.seats[host].offset += self.prng.below(10);
-                    }
+                None if self.seats[host].held_until <= self.now
+                    && self.machine(host).is_some_and(|m| m.is_ok() && !m.is_replica()) =>
+                {
+                    self.seats[host].offset += self.prng.below(10);
                 }
                 Some(master) if master != host => {
                     let reached = self.seats[master].running()
