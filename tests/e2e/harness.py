@@ -189,6 +189,10 @@ class Process:
 
     def pause(self):
         self.send_signal(signal.SIGSTOP)
+        # The kernel stops one thread after the other, each when it gets a core.
+        tasks = Path(f"/proc/{self.pid}/task")
+        stopped = lambda task: (task / "stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+        wait_until(lambda: all(stopped(task) for task in tasks.iterdir()), "every thread stands still")
 
     def resume(self):
         self.send_signal(signal.SIGCONT)

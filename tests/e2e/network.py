@@ -1,6 +1,7 @@
 """Links that can be cut: a TCP relay, and network namespaces on bridges of our own."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -110,7 +111,9 @@ class Network:
 
     def __init__(self):
         self.tag = f"rd{os.getpid() % 10000}"
-        self.prefix = f"10.213.{os.getpid() % 250 + 1}"
+        # Tests that run side by side have networks of their own.
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        self.prefix = f"10.{213 + worker % 8}.{random.randint(1, 250)}"
         self.bridges = [f"{self.tag}a", f"{self.tag}b"]
         self.hosts = []
         for bridge in self.bridges:

@@ -7,6 +7,9 @@ import time
 import urllib.parse
 import urllib.request
 
+import pytest
+import redis
+
 from harness import PRODUCT, fill_with_everything, free_port, same_data, wait_until
 
 
@@ -54,6 +57,8 @@ def work(node):
     client.xreadgroup("group", "me", {"stream": ">"})
     client.config_set("slowlog-log-slower-than", 0)
     client.get("int:1")
+    with pytest.raises(redis.ResponseError):
+        client.lpush("int:1", "x")
     client.config_set("slowlog-log-slower-than", 10000)
     client.config_set("latency-monitor-threshold", 1)
     client.execute_command("DEBUG", "SLEEP", "0.01")

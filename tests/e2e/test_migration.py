@@ -31,7 +31,8 @@ def replace_data(group, kind):
             node.wait_replica_of(master)
             wait_until(lambda: master.info("replication")["connected_slaves"] == "2", "both replicas are there")
             group.wait_settled(60)
-    assert group.sentinels[0].cmd("SENTINEL", "FAILOVER", "mymaster", "COORDINATED") == "OK"
+    # NOGOODSLAVE as long as this sentinel has not heard that the new replicas are in step.
+    wait_until(lambda: group.sentinels[0].cmd("SENTINEL", "FAILOVER", "mymaster", "COORDINATED") == "OK", "a switch begins", 60)
     new = group.wait_new_master(master)
     assert new.kind == kind
     group.wait_converged()

@@ -336,17 +336,17 @@ fn cut_at_time(
     time: i64,
     is_last: bool,
 ) -> Result<Outcome, Stop> {
-    if !is_last {
-        println!(
-            "Failed to truncate AOF {name} to timestamp {time} to offset {at} because it is not the last file."
-        );
-        return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file manually. Then re-run redis-check-aof.".into());
-    }
     if at == 0 {
         return Err(format!(
             "AOF {} has nothing before timestamp {time}, aborting...",
             path.display()
         ));
+    }
+    if !is_last {
+        println!(
+            "Failed to truncate AOF {name} to timestamp {time} to offset {at} because it is not the last file."
+        );
+        return Err("If you insist, please delete all files after this file according to the manifest file and delete the corresponding records in manifest file manually. Then re-run redis-check-aof.".into());
     }
     cut(path, name, at)?;
     Ok(Outcome::TruncatedToTime)
