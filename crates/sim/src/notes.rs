@@ -92,8 +92,8 @@ impl World {
                 && known.runid == node.runid
                 && node.priority != 0
                 && node.master.is_some()
-                // A planned switch takes only those who follow.
-                && (node.link_up || master.failover_state != "send_failover")
+                // A planned switch takes only those who follow. It may have been refused by now.
+                && (node.link_up || matches!(master.failover_state, "send_slaveof_noone" | "wait_promotion"))
                 && steady(node)
                 && steady(&self.nodes[chosen])
                 && self.now.saturating_sub(node.link_down_since) < self.options.down_after * 5000

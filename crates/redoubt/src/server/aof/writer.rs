@@ -84,6 +84,11 @@ pub struct Writer {
     told_bare: Option<Instant>,
     /// A whole base that waits for the steps before its cut.
     new_base: Option<NewBase>,
+    /// A sync failed, and what it was for may never reach the disk, whatever later syncs say: writes
+    /// are refused until a rewrite has replaced the file.
+    doubtful: bool,
+    /// The rewrite that runs was cut after that.
+    doubt_ends: bool,
     /// The last cut came to nothing: its rewrite fails.
     cut_failed: Option<String>,
     spare: Vec<u8>,
@@ -105,6 +110,8 @@ impl Writer {
             told: None,
             told_bare: None,
             new_base: None,
+            doubtful: false,
+            doubt_ends: false,
             cut_failed: None,
             spare: Vec::new(),
         }
@@ -347,18 +354,23 @@ impl Writer {
             }
         };
         let before = part.len;
+        let all_synced = self.unsynced.is_none() && !self.doubtful;
         part.len += written;
         self.told = history;
         self.unsynced = Some((end, stream_offset));
         self.tools.aof.written.store(end, Release);
         if always && !self.may_not_sync() {
-            if let Err(error) = self.sync() {
+            if let Err(error) = self.try_sync() {
                 // What the system says is lost is written again.
                 if let Some(part) = &mut self.part {
                     part.len = before;
                     part.torn = true;
                 }
                 self.told = None;
+                match all_synced {
+                    true => self.unsynced = None,
+                    false => self.doubt(),
+                }
                 return Err(error);
             }
         } else if always && self.node.aof.state() == AofState::On {
@@ -382,7 +394,12 @@ impl Writer {
                 || self.node.persistence.bgsave_running.load(Relaxed))
     }
 
+    /// Syncs what was written. A failure leaves it in doubt.
     fn sync(&mut self) -> std::io::Result<()> {
+        self.try_sync().inspect_err(|_| self.doubt())
+    }
+
+    fn try_sync(&mut self) -> std::io::Result<()> {
         self.last_sync = Instant::now();
         let Some(part) = &self.part else { return Ok(()) };
         self.tools.aof.begin_call();
@@ -391,7 +408,9 @@ impl Writer {
         self.node.aof.syncing.store(false, Relaxed);
         self.tools.aof.end_call(&self.node);
         result?;
-        if let Some((end, stream_offset)) = self.unsynced.take() {
+        if !self.doubtful
+            && let Some((end, stream_offset)) = self.unsynced.take()
+        {
             self.node.log.note_synced(end, stream_offset);
             if self.policy() == AppendFsync::Always && self.node.aof.state() == AofState::On {
                 self.node.open_file_gate(end);
@@ -399,6 +418,13 @@ impl Writer {
             self.node.open_gate();
         }
         Ok(())
+    }
+
+    /// Asks for a rewrite, for the kernel forgets what a failed sync was for.
+    fn doubt(&mut self) {
+        self.doubtful = true;
+        self.doubt_ends = false;
+        self.node.aof.scheduled.store(true, Relaxed);
     }
 
     fn time_stamp(&mut self) -> Option<Vec<u8>> {
@@ -428,7 +454,7 @@ impl Writer {
     }
 
     fn clear_error(&mut self) {
-        if self.node.aof.error().is_some() && self.node.aof.set_error(None) {
+        if !self.doubtful && self.node.aof.error().is_some() && self.node.aof.set_error(None) {
             crate::log::write(WARNING, "AOF write error looks solved, Redis can write again.");
         }
     }
@@ -441,6 +467,7 @@ impl Writer {
             self.sync()?;
         }
         self.cut_failed = None;
+        self.doubt_ends = true;
         let waits = self.node.aof.state() == AofState::WaitRewrite;
         let made = if waits {
             open_part(&self.files.temp(".incr"), true).map(|part| self.part = Some(part))
@@ -512,7 +539,11 @@ impl Writer {
                 aof.last_rewrite_ok.store(true, Relaxed);
                 aof.rewrite_failures.store(0, Relaxed);
                 crate::log::write(NOTICE, "Background AOF rewrite finished successfully");
+                self.doubtful &= !self.doubt_ends;
                 self.rewrite_ended();
+                if !self.doubtful {
+                    self.clear_error();
+                }
                 self.node.set_file_gate();
                 self.node.open_gate();
             }
@@ -567,6 +598,9 @@ impl Writer {
         let took = self.node.host.now().unix().secs() - aof.rewrite_started.load(Relaxed);
         aof.last_rewrite_secs.store(took.max(0), Relaxed);
         aof.rewriting.store(false, Release);
+        if self.doubtful {
+            aof.scheduled.store(true, Relaxed);
+        }
     }
 
     /// `appendonly no`: what was recorded is written, then nothing more.
@@ -587,6 +621,7 @@ impl Writer {
         self.part = None;
         self.told = None;
         self.unsynced = None;
+        self.doubtful = false;
         self.node.aof.set_error(None);
         let _ = crate::os::fs::remove_file(self.files.temp(".incr"));
         self.node.open_file_gate(u64::MAX);
