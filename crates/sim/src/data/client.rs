@@ -30,6 +30,16 @@ struct Confirmed {
     model: Model,
 }
 
+/// A line of states that a look has found undone. A node that has not followed the master since may hold it
+/// yet: it comes back if that node is made the master.
+struct Branch {
+    /// When the look was that found it undone.
+    at_us: u64,
+    states: VecDeque<Confirmed>,
+    /// The last state, with some of the requests whose fate was unknown.
+    ends: Vec<Model>,
+}
+
 /// How much may be missing after what has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
@@ -53,6 +63,11 @@ pub struct Client {
     sent: VecDeque<Sent>,
     /// States that were confirmed, oldest first; never empty.
     states: VecDeque<Confirmed>,
+    /// Lines of states that were undone, oldest first.
+    undone: Vec<Branch>,
+    /// Another node has become the master since the last look: what was undone after this moment may
+    /// come back.
+    back_us: Option<u64>,
     /// Requests whose fate is unknown.
     unknown: Vec<Op>,
     /// How much may be missing when it looks next.
@@ -81,6 +96,8 @@ impl Client {
             parser: ReplyParser::new(),
             sent: VecDeque::new(),
             states: VecDeque::from([Confirmed { at_us: 0, model: Model::default() }]),
+            undone: Vec::new(),
+            back_us: None,
             unknown: Vec::new(),
             loss: Loss::None,
             must_look: false,
@@ -117,6 +134,13 @@ impl Client {
             (Loss::After(a), Loss::After(b)) => Loss::After(a.min(b)),
             (Loss::None, other) | (other, Loss::None) => other,
         };
+    }
+
+    /// Another node is the master: so much may have been lost, and what was undone since `back_us` may
+    /// come back with it.
+    pub fn may_change_line(&mut self, loss: Loss, back_us: u64) {
+        self.may_lose(loss);
+        self.back_us = Some(self.back_us.map_or(back_us, |old| old.min(back_us)));
     }
 
     /// Nothing is on its way, and the last look was fine.
@@ -265,23 +289,55 @@ impl Client {
             ));
         }
         self.looks += 1;
-        // Older ones may come back yet; those that this one has undone will not.
-        if let Some(index) = self.states.iter().rposition(|state| state.model == there) {
-            self.states.truncate(index + 1);
-        }
+        self.go_on_from(now_us, &there);
         let at_us = self.states.back().map_or(now_us, |last| now_us.max(last.at_us + 1));
         self.states.push_back(Confirmed { at_us, model: there });
         self.unknown.clear();
         self.loss = Loss::None;
+        self.back_us = None;
         self.safe_us = None;
         self.must_look = false;
         Ok(())
     }
 
-    /// Whether these can be the private keys now.
-    fn may_be(&self, there: &Model) -> bool {
+    /// The line of states that ends with what is there; what is on other lines was undone. Older ones of
+    /// the line may come back yet, those that were undone only with another master.
+    fn go_on_from(&mut self, now_us: u64, there: &Model) {
+        let mut ends = self.possible();
+        let old = self.states.iter().rposition(|state| state.model == *there);
+        let was_possible = ends.contains(there);
+        ends.retain(|end| end != there);
+        let back = if was_possible || old.is_some() { None } else { self.branch_with(there) };
+        let length =
+            if was_possible { self.states.len() } else { old.map_or(0, |index| index + 1) };
+        if length < self.states.len() || !ends.is_empty() {
+            self.undone.push(Branch { at_us: now_us, states: self.states.clone(), ends });
+        }
+        match back {
+            Some(states) => self.states = states,
+            None => self.states.truncate(length.max(1)),
+        }
+    }
+
+    /// The line up to this state, of those that were undone and may come back.
+    fn branch_with(&self, there: &Model) -> Option<VecDeque<Confirmed>> {
+        let back_us = self.back_us?;
+        let Loss::After(at) = self.loss else { return None };
+        let from = back_us.max(at);
+        self.undone.iter().rev().filter(|branch| branch.at_us >= from).find_map(|branch| {
+            let mut states = branch.states.clone();
+            if !branch.ends.contains(there) {
+                let index = states.iter().rposition(|state| state.model == *there)?;
+                states.truncate(index + 1);
+            }
+            Some(states)
+        })
+    }
+
+    /// What is there if nothing confirmed was lost: each of the requests whose fate is unknown may have
+    /// been run, in order.
+    fn possible(&self) -> Vec<Model> {
         let last = self.states.back().expect("there is always a state");
-        // Each of those whose fate is unknown may have been run, in order.
         let mut possible = vec![last.model.clone()];
         for op in &self.unknown {
             for index in 0..possible.len() {
@@ -292,13 +348,20 @@ impl Client {
                 }
             }
         }
-        if possible.contains(there) {
+        possible
+    }
+
+    /// Whether these can be the private keys now.
+    fn may_be(&self, there: &Model) -> bool {
+        if self.possible().contains(there) {
             return true;
         }
         let Loss::After(at) = self.loss else { return false };
         // A state that was followed by a confirmed write before that moment is too old.
         let next = self.states.iter().skip(1);
-        self.states.iter().zip(next).any(|(old, next)| next.at_us >= at && old.model == *there)
+        let mut pairs = self.states.iter().zip(next);
+        pairs.any(|(old, next)| next.at_us >= at && old.model == *there)
+            || self.branch_with(there).is_some()
     }
 
     /// Old states can't come back any more.
@@ -306,6 +369,7 @@ impl Client {
         while self.states.len() > 1 && self.states[1].at_us < at_us {
             self.states.pop_front();
         }
+        self.undone.retain(|branch| branch.at_us >= at_us);
     }
 }
 
@@ -437,5 +501,46 @@ mod tests {
         let mut five = Model::default();
         five.apply(&Op::Incr(5));
         assert!(!client.may_be(&five), "never was");
+    }
+
+    /// What a look has found undone comes back with another master that has not followed since, and in no
+    /// other case.
+    #[test]
+    fn what_was_undone_comes_back_only_with_another_master() {
+        let state = |n: i64| {
+            let mut model = Model::default();
+            (n > 0).then(|| model.apply(&Op::Incr(n)));
+            model
+        };
+        let undone_at_500 = || {
+            let mut client = Client::new(0);
+            for n in 1..=3i64 {
+                client.sent.push_back(Sent { what: What::Op(Op::Incr(1)), left: 1 });
+                client.hear(n as u64 * 100, format!(":{n}\r\n").as_bytes()).unwrap();
+            }
+            client.unknown.push(Op::Incr(1));
+            client.may_lose(Loss::After(0));
+            assert!(client.may_be(&state(0)));
+            client.go_on_from(500, &state(0));
+            client.states.push_back(Confirmed { at_us: 500, model: state(0) });
+            client.unknown.clear();
+            client.loss = Loss::None;
+            client
+        };
+        for n in 1..=4 {
+            let mut client = undone_at_500();
+            assert!(!client.may_be(&state(n)), "{n}: nothing has happened");
+            client.may_lose(Loss::After(0));
+            assert!(!client.may_be(&state(n)), "{n}: the same master came back");
+            client.may_change_line(Loss::After(0), 0);
+            assert!(client.may_be(&state(n)), "{n}: the other master never heard of it");
+            assert!(!client.may_be(&state(5)), "never was");
+        }
+        let mut client = undone_at_500();
+        client.may_change_line(Loss::After(0), 501);
+        assert!(!client.may_be(&state(2)), "the other master has followed since");
+        let mut client = undone_at_500();
+        client.may_change_line(Loss::After(501), 0);
+        assert!(!client.may_be(&state(2)), "all have acknowledged what came after");
     }
 }

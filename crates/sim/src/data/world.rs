@@ -80,6 +80,8 @@ pub struct World {
     noise_is_over: bool,
     /// When each node was started last, microseconds.
     booted: Vec<u64>,
+    /// When each node was last seen to follow the master of that time, microseconds.
+    followed: Vec<u64>,
     /// Since when a disk was in trouble, and until when, microseconds.
     trouble: Vec<Option<(u64, u64)>>,
     admin: Vec<usize>,
@@ -116,6 +118,7 @@ impl World {
             noise: (0..options.noise).map(|_| Noise::new()).collect(),
             noise_is_over: false,
             booted: vec![0; options.nodes],
+            followed: vec![0; options.nodes],
             trouble: vec![None; options.nodes],
             admin: Vec::new(),
             compared: 0,
@@ -217,10 +220,12 @@ impl World {
     pub fn promote(&mut self, proc: ProcId) {
         let old = std::mem::replace(&mut self.master, proc);
         self.note(format!("=== node {proc} is to be the master instead of {old}"));
+        // What was undone before it followed, it has no more, if it runs since then.
+        let back = Some(self.followed[proc]).filter(|&us| self.booted[proc] < us).unwrap_or(0);
         for client in &mut self.clients {
             // What all replicas have acknowledged, this one has, if it has not forgotten since.
             let safe = client.safe_us.filter(|&safe| self.booted[proc] < safe);
-            client.may_lose(Loss::After(safe.unwrap_or(0)));
+            client.may_change_line(Loss::After(safe.unwrap_or(0)), back);
         }
         self.hang_up();
         self.tell(proc, &["REPLICAOF", "NO", "ONE"]);
@@ -473,8 +478,24 @@ impl World {
         }
     }
 
+    /// Notes who has the history of the master and is in step with it.
+    fn see_followers(&mut self) {
+        let Some(master) = self.node(self.master).filter(|node| !node.is_replica()) else { return };
+        let (replid, now) = (master.log.ids().replid.to_string(), self.now_us());
+        for proc in 0..self.options.nodes {
+            let follows = |node: &Arc<Node>| {
+                let linked = node.is_replica() && node.role.link_up.load(Ordering::Acquire);
+                linked && node.log.ids().replid.to_string() == replid
+            };
+            if self.node(proc).as_ref().is_some_and(follows) {
+                self.followed[proc] = now;
+            }
+        }
+    }
+
     /// Nodes at the same place of the same history have the same data.
     fn compare(&mut self) {
+        self.see_followers();
         let mut seen: Vec<(ProcId, String, u64, Option<Digest>)> = Vec::new();
         for proc in 0..self.options.nodes {
             let Some(node) = self.node(proc) else { continue };
