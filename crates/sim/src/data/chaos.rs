@@ -139,7 +139,7 @@ fn fault(world: &mut World, prng: &mut Prng, deaths: &mut u64) {
             let over = world.now_us();
             world.disk(proc, over, |faults| faults.room = None);
         }
-        10 => {
+        10 if world.options.promise == Promise::Always => {
             world.disk(proc, until, |faults| faults.sync_fails = true);
             world.run_us(prng.between(10_000, 1_500_000));
             let over = world.now_us();
