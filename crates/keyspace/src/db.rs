@@ -118,9 +118,7 @@ impl DbStripe {
         key: &[u8],
         pass: &mut Option<StripePass>,
     ) -> Option<Entry> {
-        let mut entry = self.table.remove(hash, key)?;
-        self.after_removal(hash, &mut entry, pass, Fate::Dropped);
-        Some(entry)
+        self.take_out(hash, key, pass, Fate::Dropped)
     }
 
     /// Takes an entry out whose value lives on elsewhere.
@@ -130,8 +128,18 @@ impl DbStripe {
         key: &[u8],
         pass: &mut Option<StripePass>,
     ) -> Option<Entry> {
+        self.take_out(hash, key, pass, Fate::Kept)
+    }
+
+    fn take_out(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        pass: &mut Option<StripePass>,
+        fate: Fate,
+    ) -> Option<Entry> {
         let mut entry = self.table.remove(hash, key)?;
-        self.after_removal(hash, &mut entry, pass, Fate::Kept);
+        self.after_removal(hash, &mut entry, pass, fate);
         Some(entry)
     }
 
